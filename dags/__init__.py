@@ -1,0 +1,1 @@
+"""The plans that ship, each useful as it is."""

@@ -1,0 +1,1 @@
+"""The engine as Python calls: submit, watch, cancel."""

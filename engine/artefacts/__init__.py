@@ -1,0 +1,1 @@
+"""Content-addressed artefacts: where values too large to travel rest."""

@@ -1,0 +1,1 @@
+"""Celery: the application, its queues and pipelined publishing. The only importer of celery and kombu."""

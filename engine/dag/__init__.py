@@ -1,0 +1,1 @@
+"""From a plan to a networkx DAG over steps, and what can be asked of it."""

@@ -1,0 +1,125 @@
+"""A plan as the scheduler sees it: numbered steps, edges between steps, nothing of the source.
+
+Edges join steps, never nodes: a fan-out of 100,000 items that feeds another has one edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from engine.plan.retry import RetryPolicy
+
+
+class JoinKind(StrEnum):
+    """When a step may start, seen from its parents."""
+
+    ALL = "all"  # every parent succeeded
+    ANY = "any"  # at least one parent succeeded
+    ALL_DONE = "all_done"  # every parent ended, however it ended
+    AT_LEAST = "at_least"  # ``count`` parents succeeded
+    TOLERATE = "tolerate"  # every parent ended, each with at most ``share`` of its nodes failed
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A step's join. ``count`` is set for ``at_least``, ``share`` in [0, 1] for ``tolerate``."""
+
+    kind: JoinKind = JoinKind.ALL
+    count: int = 0
+    share: float = 0.0
+
+
+class OnFailure(StrEnum):
+    """What becomes of a step one of whose nodes failed for good."""
+
+    FAIL = "fail"  # the step failed; the run fails unless a consumer's join tolerates it
+    CONTINUE = "continue"  # the step counts as succeeded with what it has; the run is marked partial
+    FALL_BACK = "fall_back"  # another step runs and stands in for it
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledStep:
+    """One step, numbered in topological order.
+
+    Parameters
+    ----------
+    no
+        Position in ``CompiledPlan.steps``; parents have lower numbers.
+    path
+        Name with the sub-plans it is inside: ``audit/inspect``.
+    with_
+        The arguments as written, with templates.
+    names
+        What ``steps.NAME`` means in this step's templates and expressions: local name to number.
+    reads
+        Numbers of the steps whose values ``with_`` refers to.
+    reads_inputs
+        Names of the inputs ``with_`` refers to.
+    inputs_step
+        Number of the step whose output is ``inputs`` here; ``None`` means the run's own inputs.
+    parents, children
+        Numbers of the steps on the other end of each edge, ascending.
+    when
+        Expression; the step (or, where ``when_per_item``, the node) is skipped if it is false.
+    for_each
+        ``None`` for a plain step, else a list, or one lone reference to a list.
+    fallback, fallback_of
+        Number of the step that stands in for this one, and the reverse.
+    timeout_s
+        Seconds one attempt may run; ``None`` means no limit.
+    max_parallel
+        Nodes of this step that may be out at once; ``None`` means no limit.
+    pools
+        Names of the concurrency pools of which each running node holds one slot.
+    rank
+        Upward rank: seconds of the longest path from here to a sink, this step included.
+    """
+
+    no: int
+    path: str
+    task: str
+    with_: Any
+    names: dict[str, int] = field(default_factory=dict)
+    reads: tuple[int, ...] = ()
+    reads_inputs: frozenset[str] = frozenset()
+    inputs_step: int | None = None
+    parents: tuple[int, ...] = ()
+    children: tuple[int, ...] = ()
+    join: Join = field(default_factory=Join)
+    when: str | None = None
+    when_per_item: bool = False
+    for_each: Any = None
+    max_parallel: int | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    timeout_s: float | None = None
+    on_failure: OnFailure = OnFailure.FAIL
+    fallback: int | None = None
+    fallback_of: int | None = None
+    queue: str = "io"
+    phase: str = "execution"
+    skill: str = ""
+    effects: str = "external"
+    pools: tuple[str, ...] = ()
+    rank: float = 0.0
+
+    @property
+    def fanned(self) -> bool:
+        """Whether this step becomes one node an item."""
+        return self.for_each is not None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPlan:
+    """A whole plan, sub-plans inlined. ``version`` is the content hash a run keeps.
+
+    ``outputs`` is the tree as written, whose leaves are literals and lone references, resolved with
+    ``names`` at the end of the run.
+    """
+
+    name: str
+    version: str
+    steps: tuple[CompiledStep, ...]
+    outputs: Any = None
+    names: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""What an author writes: the plan model, its YAML and Python faces, templates and conditions."""

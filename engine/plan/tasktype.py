@@ -1,0 +1,93 @@
+"""Task types: registered functions, and the context their bodies are given.
+
+A task type is what a plan's step names. It knows what its function may do to the world
+(``effects``), where it prefers to run, and how plain data becomes its arguments and back. It knows
+nothing of Celery, which registers one task of the same name for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from engine.errors import Cancelled
+
+
+class Effects(StrEnum):
+    """What running a body twice, or in vain, does to the world outside."""
+
+    NONE = "none"  # reads only: may be repeated, hedged, speculated and prefetched
+    IDEMPOTENT = "idempotent"  # running twice is running once: may be repeated and hedged
+    EXTERNAL = "external"  # must not be repeated silently; begins only after its mark is stored
+
+
+class TaskLog(Protocol):
+    """The logger of one attempt; its lines are kept with the attempt."""
+
+    def info(self, message: str, **facts: Any) -> None: ...
+    def warning(self, message: str, **facts: Any) -> None: ...
+    def error(self, message: str, **facts: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """What a body may ask of the engine. A function gets it by annotating a parameter with it.
+
+    Parameters
+    ----------
+    run_id, node, attempt, tenant, session, plan
+        Where this body runs. ``node`` is the name people see, such as ``inspect[17]``.
+    idempotency_key
+        The same for every attempt at this node: hand it to services that take one.
+    log
+        Lines logged here are kept with the attempt; secrets are masked.
+    stop_requested
+        Whether the attempt was told to stop. Cheap enough to call in a loop.
+    report_progress
+        Takes a share in [0, 1].
+    secret
+        Takes a name, gives the secret's text; raises ``Permanent`` if there is none.
+    """
+
+    run_id: str
+    node: str
+    attempt: int
+    tenant: str
+    session: str
+    plan: str
+    idempotency_key: str
+    log: TaskLog
+    stop_requested: Callable[[], bool]
+    report_progress: Callable[[float], None]
+    secret: Callable[[str], str]
+    settings: Any = None
+
+    def check_cancelled(self) -> None:
+        """Raise ``Cancelled`` if this attempt was told to stop."""
+        if self.stop_requested():
+            raise Cancelled(f"{self.node} was told to stop")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskType:
+    """A registered function. Made by ``@task``; see ``engine.plan.decorators``.
+
+    Parameters
+    ----------
+    name
+        Dotted name, also the Celery task's name: ``files.read``.
+    function
+        The body, sync or async.
+    effects, queue, timeout_s
+        What a step gets unless it says otherwise.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    effects: Effects = Effects.EXTERNAL
+    queue: str = "io"
+    timeout_s: float | None = None
+    summary: str = ""
+    binding: Any = field(default=None, compare=False, repr=False)

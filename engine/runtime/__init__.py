@@ -1,0 +1,1 @@
+"""The processes: scheduler loop, worker pipeline, embedded stack."""

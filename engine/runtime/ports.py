@@ -1,0 +1,192 @@
+"""What the scheduler loop needs of the world: a journal, hot state and a publisher.
+
+Three small doors, so that the loop that runs in production is the very code that the simulation
+drives through lost messages, crashes and flushed Redis. The real ones are ``engine.store``,
+``engine.hotstate`` and ``engine.broker``.
+
+Every method may raise ``engine.errors.Unavailable``; the loop then keeps what it holds and tries
+again. Only the journal's may raise ``Fenced``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from engine.scheduling.records import AttemptKind, NodeState, Record, RunState, StepState
+from engine.wire import Delivery, Outcome, Report
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the scheduler takes it up. ``inputs`` is a value's JSON text; times are epoch seconds."""
+
+    id: str
+    tenant: str
+    session: str
+    plan_name: str
+    plan_version: str
+    inputs: str
+    priority: int
+    state: RunState
+    reason: str
+    created_at: float
+    deadline_at: float | None = None
+    partial: bool = False
+    permits_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """What an operator asked: ``kind`` is cancel, pause, resume, retry, or drain."""
+
+    id: int
+    run_id: str
+    kind: str
+    arguments: Mapping[str, Any]
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A step that was expanded or ended, as it was journaled."""
+
+    step_no: int
+    state: StepState
+    count: int | None
+    reason: str = ""
+    tolerated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """The latest attempt of a node that has no final state."""
+
+    step_no: int
+    item: int
+    attempt: int
+    kind: AttemptKind
+    queue: str
+    dispatched_at: float
+    begun_at: float | None
+    outcome: Outcome | None
+    retry_at: float | None
+    losses: int
+    tries: int
+    first_begun_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """All that is needed to rebuild a run in memory. ``nodes`` are (step_no, item, state)."""
+
+    run: RunRow
+    steps: Sequence[StepRow] = field(default=())
+    nodes: Sequence[tuple[int, int, NodeState]] = field(default=())
+    attempts: Sequence[AttemptRow] = field(default=())
+
+
+class Journal(Protocol):
+    """SQL, the truth. Every write checks the shard's fencing epoch in the same transaction."""
+
+    def acquire(self, shard: int, owner: str, ttl_s: float) -> int | None:
+        """Take the shard's lease if it is free or has run out; its new epoch, else ``None``."""
+
+    def renew(self, shard: int, epoch: int, ttl_s: float) -> None:
+        """Hold the lease for ``ttl_s`` more seconds by the database's clock. Raises ``Fenced``."""
+
+    def release(self, shard: int, epoch: int) -> None:
+        """Give the lease up, so that a standby need not wait for it to run out."""
+
+    def commit(self, shard: int, epoch: int, records: Sequence[Record]) -> None:
+        """Write ``records`` in one durable transaction, all or nothing. Raises ``Fenced``.
+
+        Writing the same records again changes nothing, for a reply may be lost after a commit.
+        """
+
+    def unfinished_runs(self, shard: int, known: Collection[str]) -> Sequence[RunRow]:
+        """The shard's runs with no final state whose ids are not in ``known``, oldest first."""
+
+    def commands(self, shard: int) -> Sequence[CommandRow]:
+        """The shard's commands not yet handled, in order."""
+
+    def load(self, run_id: str) -> RunSnapshot:
+        """What the journal knows of one run, results left out."""
+
+    def plan_source(self, version: str) -> dict[str, Any]:
+        """The stored plan of that version, sub-plans included, as JSON data."""
+
+    def results(self, run_id: str, step_no: int, items: Iterable[int] | None = None) -> dict[int, str]:
+        """Results (value JSON text) of the step's succeeded nodes: all, or those of ``items``."""
+
+    def errors(self, run_id: str, step_no: int) -> str | None:
+        """The message of the step's last failed attempt, for conditions and fall-backs."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A worker that announced itself of late: which queues it serves and with how many slots."""
+
+    name: str
+    queues: tuple[str, ...]
+    slots: int
+
+
+class HotState(Protocol):
+    """Redis, which may be slow, down, or emptied at any time."""
+
+    def epoch(self) -> tuple[str, str]:
+        """The server's own run id, and a marker that is made anew when it is found missing.
+
+        A changed run id means a restart or another server; a changed marker means a flush.
+        """
+
+    def write_permits(self, epoch: str, permits: Iterable[tuple[str, str, str]]) -> None:
+        """Store permits (run id, field, token) so that a delivery with that token may begin."""
+
+    def revoke(self, run_id: str, fields: Iterable[str]) -> None:
+        """Delete the permits of some nodes of a run."""
+
+    def revoke_run(self, run_id: str) -> float:
+        """Delete every permit of a run; seconds since its youngest body began (``inf`` if none)."""
+
+    def stop(self, tokens: Iterable[str]) -> None:
+        """Tell running bodies to stop."""
+
+    def grant(self, token: str, allowed: bool) -> None:
+        """Answer a body that asked to begin."""
+
+    def read_reports(self, shard: int, after: str, count: int, block_s: float) -> Sequence[tuple[str, Report | None]]:
+        """Up to ``count`` reports after entry ``after``, waiting at most ``block_s`` for the first.
+
+        An entry that cannot be read comes as ``None``: it is logged and deleted.
+        """
+
+    def delete_reports(self, shard: int, entries: Sequence[str]) -> None:
+        """Delete entries whose effect is committed."""
+
+    def leases(self, shard: int) -> dict[str, float]:
+        """Seconds left on each claimed delivery's lease, by token; negative if it ran out."""
+
+    def drop_leases(self, shard: int, tokens: Iterable[str]) -> None:
+        """Forget leases that ended or whose attempt was given up."""
+
+    def queue_lengths(self, queues: Iterable[str]) -> dict[str, int]:
+        """Messages waiting in each queue."""
+
+    def workers(self) -> Sequence[WorkerInfo]:
+        """The workers that announced themselves within the last lease time."""
+
+    def admit(self, pool: str, limit: int, shard: int, in_use: int, want: int) -> int:
+        """Take up to ``want`` slots of a pool; ``in_use`` is what this shard holds in truth."""
+
+    def take_tokens(self, bucket: str, per_s: float, burst: int, want: int) -> tuple[int, float]:
+        """Take up to ``want`` tokens; how many were granted, and seconds until there is another."""
+
+
+class Publisher(Protocol):
+    """The broker."""
+
+    def publish(self, deliveries: Sequence[Delivery], priority: Mapping[str, int] | None = None) -> None:
+        """Send deliveries, pipelined, in order. On error any part of them may have been sent."""

@@ -1,0 +1,1 @@
+"""The pure core: state, events, decisions. No clock, network, database, random source or asyncio."""

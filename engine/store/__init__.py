@@ -1,0 +1,1 @@
+"""SQL, the truth: tables, migrations, and the only statements of the project."""

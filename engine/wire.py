@@ -1,0 +1,238 @@
+"""What travels between the scheduler and the workers, and the form of a value on the way.
+
+JSON only. A **value** is a tagged object, so that a user's data can never be taken for a reference:
+
+* ``{"v": <json>}``: the data itself;
+* ``{"ref": "<sha256>", "bytes": <n>}``: an artefact whose content is the JSON text of the data;
+* ``{"list": [<value>, …]}`` and ``{"map": {"key": <value>, …}}``: made of other values.
+
+A **delivery** goes out as a Celery message, a **report** comes back on the shard's completion
+stream. Both are small: ids, inputs, results; never the plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+Value = dict[str, Any]
+
+INLINE_LIMIT_BYTES = 16 * 1024
+"""A value whose JSON text is longer than this travels and rests as an artefact."""
+
+
+class Outcome(StrEnum):
+    """How one attempt ended."""
+
+    OK = "ok"  # the body returned and its result is kept
+    FAILED = "failed"  # the body raised, or its result was refused
+    TIMED_OUT = "timed_out"  # the body ran past its step's timeout
+    CANCELLED = "cancelled"  # the body was told to stop, and did
+    NOT_BEGUN = "not_begun"  # the body certainly never began; costs the node no attempt
+    INFRASTRUCTURE = "infrastructure"  # inputs or result could not be fetched or stored; the body is not to blame
+    LOST = "lost"  # the worker died, or stopped answering, while the body may have been running
+
+
+class ReportKind(StrEnum):
+    """What a report on the completion stream says."""
+
+    DONE = "done"  # one or more nodes of a delivery ended
+    BEGIN = "begin"  # an ``external`` body asks to begin; the scheduler stores the mark, then grants
+    BEGUN = "begun"  # bodies that have been running for a moment: for people who watch
+    PROGRESS = "progress"  # log lines and progress of a running body
+    LOST = "lost"  # a worker's parent process saw the child die that held this delivery
+    WAKE = "wake"  # nothing but a wake-up: a command or a new run waits in SQL
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """Why an attempt failed, as it is stored and shown.
+
+    Parameters
+    ----------
+    type
+        Class name of the exception.
+    message
+        Its text, secrets masked, at most 2,000 characters.
+    traceback
+        The last frames, secrets masked, at most 8,000 characters; ``None`` where there is none.
+    retryable
+        ``True`` or ``False`` where the author said so, ``None`` leaves it to the step's policy.
+    delay_s
+        Seconds the author asked to wait before the next try.
+    """
+
+    type: str
+    message: str
+    traceback: str | None = None
+    retryable: bool | None = None
+    delay_s: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__ if getattr(self, name) is not None}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ErrorInfo:
+        return cls(**{name: data[name] for name in cls.__slots__ if name in data})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCall:
+    """One node of a delivery: which item, which attempt, and what only it is given.
+
+    ``own`` is a value holding a map with the keys ``item`` and ``index`` for a fan-out's node, and
+    ``None`` otherwise.
+    """
+
+    item: int
+    attempt: int
+    own: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """What a worker needs to try again on its own, for waits too short to give the slot back.
+
+    ``waits_s[k]`` is the wait before try ``k + 2``; a wait above ``max_wait_s`` goes back to the
+    scheduler. ``on`` names the exception classes to retry; ``None`` means all but ``Permanent``.
+    """
+
+    waits_s: tuple[float, ...]
+    max_wait_s: float
+    on: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message: nodes of one step of one run, with all that their bodies need.
+
+    Parameters
+    ----------
+    token
+        Names this publication; the same attempt published again gets another. It is also the
+        Celery task id, and what the permit of each node must say for its body to begin.
+    epoch
+        The Redis server's own ``run_id`` when the permits were written.
+    with_
+        Value: the step's arguments as written, with templates.
+    shared
+        Value: a map with ``inputs``, ``steps`` and ``run``, whatever the templates refer to.
+    timeout_s
+        Seconds a body may run; ``None`` means no limit.
+    """
+
+    token: str
+    epoch: str
+    shard: int
+    run_id: str
+    tenant: str
+    session: str
+    plan: str
+    step_no: int
+    path: str
+    fanned: bool
+    task: str
+    queue: str
+    effects: str
+    nodes: tuple[NodeCall, ...]
+    with_: Value
+    shared: Value
+    timeout_s: float | None = None
+    retry: RetryRule | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "token": self.token, "epoch": self.epoch, "shard": self.shard, "run": self.run_id,
+            "tenant": self.tenant, "session": self.session, "plan": self.plan, "step": self.step_no,
+            "path": self.path, "fanned": self.fanned, "task": self.task, "queue": self.queue,
+            "effects": self.effects, "with": self.with_, "shared": self.shared, "timeout": self.timeout_s,
+            "nodes": [[node.item, node.attempt, node.own] for node in self.nodes],
+            "retry": [self.retry.waits_s, self.retry.max_wait_s, self.retry.on] if self.retry else None,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Delivery:
+        retry = data["retry"]
+        return cls(
+            token=data["token"], epoch=data["epoch"], shard=data["shard"], run_id=data["run"],
+            tenant=data["tenant"], session=data["session"], plan=data["plan"], step_no=data["step"],
+            path=data["path"], fanned=data["fanned"], task=data["task"], queue=data["queue"],
+            effects=data["effects"], with_=data["with"], shared=data["shared"], timeout_s=data["timeout"],
+            nodes=tuple(NodeCall(item, attempt, own) for item, attempt, own in data["nodes"]),
+            retry=RetryRule(tuple(retry[0]), retry[1], tuple(retry[2]) if retry[2] is not None else None)
+            if retry else None,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A failed try that the worker repeated on its own, inside one delivery."""
+
+    error: ErrorInfo
+    begun_at: float
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a report says of one node.
+
+    ``result`` is the value's JSON text, ready to be stored; ``None`` unless the outcome is ``ok``.
+    ``tries`` are the failed tries before the last one. Times are seconds since the epoch.
+    """
+
+    item: int
+    attempt: int
+    outcome: Outcome
+    result: str | None = None
+    error: ErrorInfo | None = None
+    tries: tuple[Try, ...] = ()
+    begun_at: float | None = None
+    ended_at: float | None = None
+    log: tuple[str, ...] = ()
+    progress: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One entry of a completion stream."""
+
+    kind: ReportKind
+    token: str = ""
+    run_id: str = ""
+    step_no: int = -1
+    worker: str = ""
+    nodes: tuple[NodeReport, ...] = field(default=())
+
+    def to_bytes(self) -> bytes:
+        return orjson.dumps({
+            "kind": self.kind, "token": self.token, "run": self.run_id, "step": self.step_no, "worker": self.worker,
+            "nodes": [_node_to_json(node) for node in self.nodes],
+        })  # fmt: skip
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Report:
+        raw = orjson.loads(data)
+        return cls(
+            kind=ReportKind(raw["kind"]), token=raw["token"], run_id=raw["run"], step_no=raw["step"],
+            worker=raw["worker"], nodes=tuple(_node_from_json(node) for node in raw["nodes"]),
+        )  # fmt: skip
+
+
+def _node_to_json(node: NodeReport) -> list[Any]:
+    return [
+        node.item, node.attempt, node.outcome, node.result, node.error.to_json() if node.error else None,
+        [[t.error.to_json(), t.begun_at, t.ended_at] for t in node.tries],
+        node.begun_at, node.ended_at, node.log, node.progress,
+    ]  # fmt: skip
+
+
+def _node_from_json(raw: list[Any]) -> NodeReport:
+    item, attempt, outcome, result, error, tries, begun_at, ended_at, log, progress = raw
+    return NodeReport(
+        item, attempt, Outcome(outcome), result, ErrorInfo.from_json(error) if error else None,
+        tuple(Try(ErrorInfo.from_json(e), b, d) for e, b, d in tries), begun_at, ended_at, tuple(log), progress,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The task library that ships."""
