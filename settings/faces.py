@@ -20,6 +20,11 @@ class Rights(BaseModel):
         default=(),
         description="Programs that shell.run may start, if it is allowed at all. Empty: any.",
     )
+    python_call_modules: Names = Field(
+        default=(),
+        description="Modules whose functions python.call may call; `shop` allows shop.prices too. Empty: none, "
+        "because whoever may submit a plan would then run any code that is installed.",
+    )
 
 
 class Faces(BaseModel):
