@@ -11,80 +11,16 @@ again. Only the journal's may raise ``Fenced``.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine.scheduling.records import AttemptKind, NodeState, Record, RunState, StepState
-from engine.wire import Delivery, Outcome, Report
+from engine.scheduling.records import Record
+from engine.scheduling.snapshot import AttemptRow, CommandRow, RunRow, RunSnapshot, StepRow
+from engine.wire import Delivery, Report
 
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run as the scheduler takes it up. ``inputs`` is a value's JSON text; times are epoch seconds."""
-
-    id: str
-    tenant: str
-    session: str
-    plan_name: str
-    plan_version: str
-    inputs: str
-    priority: int
-    state: RunState
-    reason: str
-    created_at: float
-    deadline_at: float | None = None
-    partial: bool = False
-    permits_gone: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CommandRow:
-    """What an operator asked: ``kind`` is cancel, pause, resume, retry, or drain."""
-
-    id: int
-    run_id: str
-    kind: str
-    arguments: Mapping[str, Any]
-    created_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class StepRow:
-    """A step that was expanded or ended, as it was journaled."""
-
-    step_no: int
-    state: StepState
-    count: int | None
-    reason: str = ""
-    tolerated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRow:
-    """The latest attempt of a node that has no final state."""
-
-    step_no: int
-    item: int
-    attempt: int
-    kind: AttemptKind
-    queue: str
-    dispatched_at: float
-    begun_at: float | None
-    outcome: Outcome | None
-    retry_at: float | None
-    losses: int
-    tries: int
-    first_begun_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunSnapshot:
-    """All that is needed to rebuild a run in memory. ``nodes`` are (step_no, item, state)."""
-
-    run: RunRow
-    steps: Sequence[StepRow] = field(default=())
-    nodes: Sequence[tuple[int, int, NodeState]] = field(default=())
-    attempts: Sequence[AttemptRow] = field(default=())
+__all__ = [
+    "AttemptRow", "CommandRow", "HotState", "Journal", "Publisher", "RunRow", "RunSnapshot", "StepRow", "WorkerInfo",
+]  # fmt: skip
 
 
 class Journal(Protocol):

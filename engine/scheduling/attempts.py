@@ -1,0 +1,216 @@
+"""How attempts end: the first report of a current attempt wins; the rest is kept and changes nothing.
+
+What follows from an end is decided by its outcome and by the step's effects:
+
+* a body that failed is tried again as its retry policy says;
+* a body that certainly never began is sent again, and it costs the node no try;
+* a body that may have run and whose result is lost is repeated if that does no harm (``none``,
+  ``idempotent``); an ``external`` one only if its step's retry policy grants another try.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from engine.plan.tasktype import Effects
+from engine.scheduling.records import (
+    AttemptEnded,
+    AttemptKind,
+    Duplicate,
+    NodeFinished,
+    NodeState,
+    RunState,
+)
+from engine.scheduling.state import Active, LiveRun, Trouble
+from engine.scheduling.steps import node_ended
+from engine.scheduling.turn import Turn
+from engine.wire import ErrorInfo, NodeReport, Outcome
+
+_REFUSAL_WAIT_S = 0.1
+_REFUSAL_WAIT_MAX_S = 15.0
+
+
+def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str) -> bool:
+    """Take a worker's report of a node's attempt; whether the attempt was current."""
+    active = run.active.get((no, report.item))
+    if active is None or active.attempt != report.attempt:
+        turn.record(duplicate(run.id, no, report, worker, turn.now))
+        return False
+    _release(turn, run, no, report.item, active)
+    trouble = run.trouble.get((no, report.item))
+    if report.tries or report.outcome is not Outcome.OK:
+        trouble = _troubled(run, no, report.item)
+    attempt = _record_repeated_tries(turn, run, no, report, trouble, worker)
+    if report.begun_at is not None and report.ended_at is not None:
+        turn.durations.observe(run.step(no).task, report.ended_at - report.begun_at)
+    if report.outcome is Outcome.OK:
+        _succeed(turn, run, no, report, attempt, worker)
+    elif trouble is not None:
+        if trouble.first_begun_at is None:
+            trouble.first_begun_at = report.begun_at or active.begun_at
+        trouble.attempt = attempt
+        _end_badly(turn, run, no, report, trouble, active, worker)
+    return True
+
+
+def lost(turn: Turn, run: LiveRun, no: int, item: int, attempt: int, why: str, worker: str) -> None:
+    """A claimed attempt's worker died or stopped answering."""
+    active = run.active.get((no, item))
+    if active is None or active.attempt != attempt:
+        return
+    error = ErrorInfo("WorkerLost", why)
+    report = NodeReport(item, attempt, Outcome.LOST, error=error, begun_at=active.begun_at, ended_at=turn.now)
+    reported(turn, run, no, report, worker)
+
+
+def duplicate(run_id: str, no: int, report: NodeReport, worker: str, now: float) -> Duplicate:
+    """The record of a report that changes nothing."""
+    return Duplicate(
+        run_id, no, report.item, report.attempt, report.outcome, worker, now, report.begun_at, report.ended_at
+    )
+
+
+def _succeed(turn: Turn, run: LiveRun, no: int, report: NodeReport, attempt: int, worker: str) -> None:
+    run.trouble.pop((no, report.item), None)
+    turn.record(
+        AttemptEnded(
+            run.id, no, report.item, attempt, Outcome.OK, turn.now,
+            worker=worker, begun_at=report.begun_at, ended_at=report.ended_at,
+        )
+    )  # fmt: skip
+    turn.record(NodeFinished(run.id, no, report.item, NodeState.SUCCEEDED, attempt, turn.now, report.result))
+    node_ended(turn, run, no, report.item, NodeState.SUCCEEDED)
+
+
+def _end_badly(
+    turn: Turn, run: LiveRun, no: int, report: NodeReport, trouble: Trouble, active: Active, worker: str
+) -> None:
+    retry_in_s, reason = _next_try(turn, run, no, report, trouble, active)
+    retry_at = turn.now + retry_in_s if retry_in_s is not None and run.state is not RunState.CANCELLING else None
+    turn.record(
+        AttemptEnded(
+            run.id, no, report.item, trouble.attempt, report.outcome, turn.now, report.error, worker,
+            report.begun_at, report.ended_at, retry_at,
+        )
+    )  # fmt: skip
+    if retry_at is None:
+        cancelled = run.state is RunState.CANCELLING
+        state = NodeState.CANCELLED if cancelled else NodeState.FAILED
+        run.trouble.pop((no, report.item), None)
+        turn.record(NodeFinished(run.id, no, report.item, state, trouble.attempt, turn.now, reason=reason))
+        node_ended(turn, run, no, report.item, state)
+        return
+    trouble.retry_at = retry_at
+    if retry_at <= turn.now:
+        ready_again(turn, run, no, report.item)
+    else:
+        turn.timers.add(retry_at, run.id, no, report.item)
+        turn.ready.add(run, no)  # its place under ``max_parallel`` is free while it waits
+
+
+def ready_again(turn: Turn, run: LiveRun, no: int, item: int) -> None:
+    """The wait before a node's next attempt is over."""
+    trouble = run.trouble.get((no, item))
+    if trouble is None or trouble.retry_at is None or (no, item) in run.active or run.steps[no].finals[item]:
+        return
+    trouble.retry_at = None
+    run.steps[no].again.append(item)
+    turn.ready.add(run, no)
+
+
+def _next_try(
+    turn: Turn, run: LiveRun, no: int, report: NodeReport, trouble: Trouble, active: Active
+) -> tuple[float | None, str]:
+    """Seconds until the node's next attempt, or ``None`` and the reason why there is none."""
+    step = run.step(no)
+    external = step.effects == Effects.EXTERNAL
+    may_have_run = report.begun_at is not None or active.begun_at is not None
+    message = report.error.message if report.error else str(report.outcome)
+    if report.outcome is Outcome.NOT_BEGUN or (external and not may_have_run and _is_not_its_fault(report.outcome)):
+        return _refused(turn, trouble, message)
+    if report.outcome is Outcome.LOST and not external:
+        trouble.losses += 1
+        if trouble.losses >= turn.policy.losses_max:
+            return None, f"worker_lost: its worker died {trouble.losses} times while it ran; {message}"
+        return 0.0, ""
+    if report.outcome is Outcome.INFRASTRUCTURE and not external:
+        return _refused(turn, trouble, message)
+    if external and _is_not_its_fault(report.outcome) and step.retry.attempts <= 1:
+        return None, f"outcome unknown: the body began and its result is lost, so it is not repeated; {message}"
+    return _after_failure(turn, run, no, report, trouble, message)
+
+
+def _is_not_its_fault(outcome: Outcome) -> bool:
+    return outcome in (Outcome.LOST, Outcome.INFRASTRUCTURE)
+
+
+def _refused(turn: Turn, trouble: Trouble, message: str) -> tuple[float | None, str]:
+    trouble.refusals += 1
+    if trouble.refusals > turn.policy.refusals_max:
+        return None, f"given up after {trouble.refusals} deliveries that came to nothing; {message}"
+    wait_s = min(_REFUSAL_WAIT_MAX_S, _REFUSAL_WAIT_S * 2.0 ** (trouble.refusals - 2))
+    return (0.0 if trouble.refusals == 1 else wait_s), ""
+
+
+def _after_failure(
+    turn: Turn, run: LiveRun, no: int, report: NodeReport, trouble: Trouble, message: str
+) -> tuple[float | None, str]:
+    policy, error = run.step(no).retry, report.error
+    trouble.tries += 1
+    if error is not None and error.retryable is False:
+        return None, message
+    if error is not None and error.retryable is None and not policy.covers(error.type):
+        return None, message
+    elapsed_s = turn.now - (trouble.first_begun_at or turn.now)
+    if policy.stops(trouble.tries, elapsed_s):
+        return None, message
+    asked_s = error.delay_s if error is not None else None
+    wait_s = (
+        asked_s if asked_s is not None else policy.wait_s(trouble.tries, chance(run.id, no, report.item, trouble.tries))
+    )
+    if policy.total_s is not None and elapsed_s + wait_s > policy.total_s:
+        return None, f"{message} (the next try would begin after {policy.total_s:g} s in all)"
+    return wait_s, ""
+
+
+def chance(run_id: str, no: int, item: int, tries: int) -> float:
+    """A number in [0, 1) that is the same whenever it is asked for: jitter without a random source."""
+    return zlib.crc32(f"{run_id}/{no}/{item}/{tries}".encode()) / 2**32
+
+
+def _record_repeated_tries(
+    turn: Turn, run: LiveRun, no: int, report: NodeReport, trouble: Trouble | None, worker: str
+) -> int:
+    """Journal the tries a worker repeated on its own; the number of the attempt that ended it."""
+    attempt = report.attempt
+    for failed in report.tries:
+        turn.record(
+            AttemptEnded(
+                run.id, no, report.item, attempt, Outcome.FAILED, turn.now, failed.error, worker,
+                failed.begun_at, failed.ended_at, failed.ended_at, repeated=True,
+            )
+        )  # fmt: skip
+        attempt += 1
+        if trouble is not None:
+            trouble.tries += 1
+            trouble.first_begun_at = trouble.first_begun_at or failed.begun_at
+    return attempt
+
+
+def _troubled(run: LiveRun, no: int, item: int) -> Trouble:
+    return run.trouble.setdefault((no, item), Trouble())
+
+
+def _release(turn: Turn, run: LiveRun, no: int, item: int, active: Active) -> None:
+    del run.active[(no, item)]
+    run.steps[no].out -= 1
+    turn.outstanding.remove(run.step(no), active)
+
+
+def next_attempt(run: LiveRun, no: int, item: int) -> tuple[int, AttemptKind]:
+    """Number and kind of the attempt that a node would get now."""
+    trouble = run.trouble.get((no, item))
+    if trouble is None or trouble.attempt == 0:
+        return 1, AttemptKind.PRIMARY
+    kind = AttemptKind.RETRY if trouble.tries or trouble.losses else AttemptKind.PRIMARY
+    return trouble.attempt + 1, kind

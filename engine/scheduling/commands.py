@@ -1,0 +1,162 @@
+"""What operators, deadlines and answers do to a run."""
+
+from __future__ import annotations
+
+from engine.errors import Conflict
+from engine.scheduling.events import (
+    Commanded,
+    ConditionKnown,
+    ItemsKnown,
+    PageKnown,
+    PermitsRevoked,
+    RevokeRun,
+)
+from engine.scheduling.records import (
+    AttemptEnded,
+    NodeFinished,
+    NodeState,
+    PermitsGone,
+    RunChanged,
+    RunState,
+    StepFinished,
+    StepState,
+)
+from engine.scheduling.state import NODE_CODES, LiveRun
+from engine.scheduling.steps import begin_expansion, close_step, expand, over, settle
+from engine.scheduling.steps import page_known as take_page
+from engine.scheduling.turn import Turn
+from engine.wire import Outcome
+
+
+def carry_out(turn: Turn, run: LiveRun, command: Commanded) -> None:
+    """Do what an operator asked. Raises ``Conflict`` if the run's state does not allow it."""
+    match command.kind:
+        case "cancel":
+            if run.state is not RunState.CANCELLING:
+                reason = str(command.arguments.get("reason") or "cancelled by an operator")
+                cancel(turn, run, RunState.CANCELLED, reason)
+        case "pause":
+            _change(turn, run, RunState.RUNNING, RunState.PAUSED, "paused by an operator")
+        case "resume":
+            _change(turn, run, RunState.PAUSED, RunState.RUNNING, "resumed by an operator")
+            for no, progress in enumerate(run.steps):
+                if progress.state is StepState.RUNNING:
+                    turn.ready.add(run, no)
+        case _:
+            raise Conflict(f"unknown command {command.kind!r}")
+
+
+def _change(turn: Turn, run: LiveRun, wanted: RunState, state: RunState, reason: str) -> None:
+    if run.state is state:
+        return
+    if run.state is not wanted:
+        raise Conflict(f"run {run.id} is {run.state}, so it cannot become {state}")
+    run.state, run.reason = state, reason
+    turn.record(RunChanged(run.id, state, reason, turn.now, run.partial))
+
+
+def cancel(turn: Turn, run: LiveRun, ending: RunState, reason: str) -> None:
+    """Dispatch nothing more; once this is stored, delete the permits and stop what runs."""
+    run.state, run.reason, run.ending = RunState.CANCELLING, reason, ending
+    turn.record(RunChanged(run.id, RunState.CANCELLING, reason, turn.now, run.partial))
+    turn.effect(RevokeRun(run.id))
+
+
+def deadline_passed(turn: Turn, run: LiveRun) -> None:
+    """The run's deadline has come: it is stopped and ends as failed, with what it has."""
+    if run.state is RunState.CANCELLING or run.deadline_at is None or turn.now < run.deadline_at:
+        return
+    cancel(turn, run, RunState.FAILED, DEADLINE_REASON)
+
+
+DEADLINE_REASON = "deadline passed"
+
+
+def permits_revoked(turn: Turn, run: LiveRun, event: PermitsRevoked) -> None:
+    """No body of the run begins from now on: what had not begun ends here, the rest is waited for."""
+    if run.state is not RunState.CANCELLING:
+        return
+    run.permits_gone = True
+    turn.record(PermitsGone(run.id, turn.now))
+    for (no, item), active in list(run.active.items()):
+        if (no, item) in event.running:
+            continue
+        del run.active[(no, item)]
+        run.steps[no].out -= 1
+        turn.outstanding.remove(run.step(no), active)
+        turn.record(AttemptEnded(run.id, no, item, active.attempt, Outcome.NOT_BEGUN, turn.now))
+        turn.record(NodeFinished(run.id, no, item, NodeState.CANCELLED, active.attempt, turn.now, reason=run.reason))
+        run.steps[no].finals[item] = NODE_CODES[NodeState.CANCELLED]
+        run.steps[no].skipped += 1
+
+
+def end_cancelled(turn: Turn, run: LiveRun) -> None:
+    """Nothing of a cancelled run is running any more."""
+    for no, progress in enumerate(run.steps):
+        if not progress.state.final:
+            progress.state = StepState.CANCELLED
+            turn.record(
+                StepFinished(
+                    run.id, no, StepState.CANCELLED, run.reason, turn.now,
+                    progress.succeeded, progress.failed, progress.skipped,
+                )
+            )  # fmt: skip
+    run.partial = run.partial or any(progress.succeeded for progress in run.steps)
+    over(turn, run, run.ending, run.reason)
+
+
+def condition_known(turn: Turn, run: LiveRun, event: ConditionKnown) -> None:
+    """A step's ``when`` was evaluated."""
+    no = event.step_no
+    if not _awaited(run, no, StepState.WAITING):
+        return
+    run.steps[no].asked = False
+    if event.error is not None:
+        settle(turn, run, close_step(turn, run, no, StepState.FAILED, event.error))
+    elif not event.holds:
+        reason = f"condition is false: {run.step(no).when}"
+        settle(turn, run, close_step(turn, run, no, StepState.SKIPPED, reason))
+    else:
+        settle(turn, run, begin_expansion(turn, run, no))
+
+
+def items_known(turn: Turn, run: LiveRun, event: ItemsKnown) -> None:
+    """A fan-out's items were counted."""
+    if not _awaited(run, event.step_no, StepState.WAITING):
+        return
+    run.steps[event.step_no].asked = False
+    if event.error is not None:
+        settle(turn, run, close_step(turn, run, event.step_no, StepState.FAILED, event.error))
+    else:
+        settle(turn, run, expand(turn, run, event.step_no, event.count))
+
+
+def page_known(turn: Turn, run: LiveRun, event: PageKnown) -> None:
+    """A page of a fan-out's own conditions was evaluated."""
+    if not _awaited(run, event.step_no, StepState.RUNNING):
+        return
+    if event.error is None:
+        take_page(turn, run, event.step_no, event.high, event.skipped)
+        return
+    # The condition itself is broken: the items of this page fail, as their own outcome would.
+    progress = run.steps[event.step_no]
+    progress.asked, progress.page_end = False, event.high
+    for item in range(event.low, event.high):
+        turn.record(NodeFinished(run.id, event.step_no, item, NodeState.FAILED, 0, turn.now, reason=event.error))
+    fail_items(turn, run, event.step_no, event.low, event.high)
+
+
+def fail_items(turn: Turn, run: LiveRun, no: int, low: int, high: int) -> None:
+    """Count items ``low`` to ``high`` (excluded), never dispatched, as failed."""
+    progress = run.steps[no]
+    for item in range(low, high):
+        progress.finals[item] = NODE_CODES[NodeState.FAILED]
+    progress.failed += high - low
+    progress.cursor = max(progress.cursor, high)
+    take_page(turn, run, no, high, ())
+
+
+def _awaited(run: LiveRun, no: int, state: StepState) -> bool:
+    """Whether an answer is still wanted: the run may have been cancelled since it was asked for."""
+    going = run.state in (RunState.RUNNING, RunState.PAUSED)
+    return going and run.steps[no].state is state and run.steps[no].asked

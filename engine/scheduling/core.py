@@ -1,0 +1,186 @@
+"""The scheduler's core: events in, records, requests and effects out.
+
+Deterministic: the same events at the same times give the same verdicts. It reads no clock, no
+store and no random source, so a whole world of lost messages and crashes can be simulated around
+it (``tests/simulation``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+
+from engine.dag.compiled import CompiledPlan
+from engine.errors import Conflict
+from engine.scheduling import attempts, commands, restoring, steps
+from engine.scheduling.dispatch import Parked, dispatch
+from engine.scheduling.durations import Durations
+from engine.scheduling.events import (
+    AttemptLost,
+    BeginAsked,
+    Commanded,
+    ConditionKnown,
+    Event,
+    Grant,
+    ItemsKnown,
+    OutputsKnown,
+    PageKnown,
+    PermitsRevoked,
+    Placement,
+    Reported,
+    SeenRunning,
+    TimePassed,
+    Unpackable,
+    Verdict,
+)
+from engine.scheduling.outstanding import Outstanding, Room
+from engine.scheduling.ready import Ready
+from engine.scheduling.records import Begun, CommandHandled, RunState, StepState
+from engine.scheduling.snapshot import RunSnapshot
+from engine.scheduling.state import LiveRun, Policy
+from engine.scheduling.turn import RUN_DEADLINE, Timers, Turn
+from engine.wire import ErrorInfo, NodeReport, Outcome
+
+
+class Core:
+    """Every live run of one shard."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.runs: dict[str, LiveRun] = {}
+        self._policy = policy or Policy()
+        self._ready = Ready()
+        self._outstanding = Outstanding()
+        self._durations = Durations()
+        self._timers = Timers()
+        self._parked = Parked()
+
+    def take(self, snapshot: RunSnapshot, plan: CompiledPlan, now: float) -> Verdict:
+        """Take up a run, new or half done, from what the journal knows of it."""
+        turn = self._turn(now)
+        run = restoring.restore(turn, snapshot, plan)
+        self.runs[run.id] = run
+        restoring.set_going(turn, run)
+        return turn.verdict
+
+    def decide(self, events: Iterable[Event], now: float) -> Verdict:
+        """Apply ``events`` in order, then whatever time alone has brought about."""
+        turn = self._turn(now)
+        for event in events:
+            self._apply(turn, event)
+        self._fire_timers(turn)
+        return turn.verdict
+
+    def dispatch(self, room: Room, now: float, most: int) -> tuple[list[Placement], Verdict]:
+        """Choose up to ``most`` attempts to send; the verdict holds their records."""
+        turn = self._turn(now)
+        return dispatch(turn, room, self._parked, most), turn.verdict
+
+    def forget(self, run_id: str) -> None:
+        """Drop a run that ended and whose end is committed."""
+        self.runs.pop(run_id, None)
+
+    def next_due(self) -> float | None:
+        """Epoch seconds at which time alone will bring something about; ``None`` if never."""
+        return self._timers.next_at()
+
+    def demand(self, rated: Collection[str]) -> tuple[Counter[str], Counter[str]]:
+        """Ready nodes that want a slot of each pool, and a token of each of the ``rated`` task types."""
+        pools: Counter[str] = Counter()
+        tokens: Counter[str] = Counter()
+        for run, no in [*self._ready, *self._parked.sources]:
+            step, wanted = run.step(no), run.steps[no].dispatchable
+            if run.state is not RunState.RUNNING:
+                continue
+            for pool in step.pools:
+                pools[pool] += wanted
+            if step.task in rated:
+                tokens[step.task] += wanted
+        return pools, tokens
+
+    def pool_use(self) -> Counter[str]:
+        """Slots of each pool that active attempts hold."""
+        return self._outstanding.pools
+
+    def _turn(self, now: float) -> Turn:
+        return Turn(now, self._policy, self._ready, self._outstanding, self._durations, self._timers)
+
+    def _apply(self, turn: Turn, event: Event) -> None:
+        if isinstance(event, TimePassed):
+            return
+        run = self.runs.get(event.run_id)
+        if isinstance(event, Commanded):
+            self._command(turn, run, event)
+        elif run is None or run.state.final:
+            self._too_late(turn, event)
+        else:
+            self._apply_to_run(turn, run, event)
+
+    def _apply_to_run(self, turn: Turn, run: LiveRun, event: Event) -> None:
+        match event:
+            case Reported():
+                attempts.reported(turn, run, event.step_no, event.node, event.worker)
+            case AttemptLost():
+                attempts.lost(turn, run, event.step_no, event.item, event.attempt, event.why, event.worker)
+            case BeginAsked():
+                _begin_asked(turn, run, event)
+            case SeenRunning():
+                _seen_running(turn, run, event)
+            case Unpackable():
+                error = ErrorInfo("Unpackable", event.why, retryable=False)
+                report = NodeReport(event.item, event.attempt, Outcome.FAILED, error=error)
+                attempts.reported(turn, run, event.step_no, report, "")
+            case ConditionKnown():
+                commands.condition_known(turn, run, event)
+            case ItemsKnown():
+                commands.items_known(turn, run, event)
+            case PageKnown():
+                commands.page_known(turn, run, event)
+            case OutputsKnown():
+                if run.steps_left == 0:
+                    steps.finish(turn, run, event.text, event.missing, event.produced)
+            case PermitsRevoked():
+                commands.permits_revoked(turn, run, event)
+        if run.state is RunState.CANCELLING and run.permits_gone and not run.active:
+            commands.end_cancelled(turn, run)
+
+    def _command(self, turn: Turn, run: LiveRun | None, event: Commanded) -> None:
+        error = None
+        try:
+            if run is None or run.state.final:
+                raise Conflict(f"run {event.run_id} has ended")
+            commands.carry_out(turn, run, event)
+        except Conflict as conflict:
+            error = str(conflict)
+        turn.record(CommandHandled(event.command_id, turn.now, error))
+
+    def _too_late(self, turn: Turn, event: Event) -> None:
+        if isinstance(event, Reported):
+            turn.record(attempts.duplicate(event.run_id, event.step_no, event.node, event.worker, turn.now))
+        elif isinstance(event, BeginAsked):
+            turn.effect(Grant(event.token, allowed=False))
+
+    def _fire_timers(self, turn: Turn) -> None:
+        for run_id, step_no, item in self._timers.due(turn.now):
+            run = self.runs.get(run_id)
+            if run is None or run.state.final:
+                continue
+            if (step_no, item) == RUN_DEADLINE:
+                commands.deadline_passed(turn, run)
+            elif run.steps[step_no].state is StepState.RUNNING:
+                attempts.ready_again(turn, run, step_no, item)
+
+
+def _begin_asked(turn: Turn, run: LiveRun, event: BeginAsked) -> None:
+    active = run.active.get((event.step_no, event.item))
+    allowed = active is not None and active.attempt == event.attempt and run.state is not RunState.CANCELLING
+    if allowed and active is not None and active.begun_at is None:
+        active.begun_at = turn.now
+        turn.record(Begun(run.id, event.step_no, event.item, event.attempt, event.worker, turn.now))
+    turn.effect(Grant(event.token, allowed))
+
+
+def _seen_running(turn: Turn, run: LiveRun, event: SeenRunning) -> None:
+    active = run.active.get((event.step_no, event.item))
+    if active is not None and active.attempt == event.attempt and active.begun_at is None:
+        active.begun_at = event.begun_at
+        turn.record(Begun(run.id, event.step_no, event.item, event.attempt, event.worker, event.begun_at))

@@ -1,0 +1,113 @@
+"""What goes out next: from each queue's ready sources, in turn, as much as the window takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.scheduling.attempts import next_attempt
+from engine.scheduling.events import Placement
+from engine.scheduling.outstanding import Room
+from engine.scheduling.records import Dispatched, RunState
+from engine.scheduling.state import Active, LiveRun
+from engine.scheduling.steps import ask_page
+from engine.scheduling.turn import Turn
+
+_TURN_S = 0.25
+"""Seconds of a slot's work that one run may send before the next run of its priority has its turn."""
+
+
+@dataclass(slots=True)
+class Parked:
+    """Ready steps that a pool or a rate keeps back; looked at again on every dispatch."""
+
+    sources: list[tuple[LiveRun, int]] = field(default_factory=list)
+
+
+def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Placement]:
+    """Choose up to ``most`` attempts to send now, and journal them."""
+    again, parked.sources = parked.sources, []
+    for run, no in again:
+        turn.ready.add(run, no)
+    pools, tokens = dict(room.pools), dict(room.tokens)
+    placements: list[Placement] = []
+    for queue in turn.ready.queues():
+        slots = max(1, room.slots.get(queue, 1))
+        while queue not in room.paused and len(placements) < most:
+            source = turn.ready.first(queue)
+            if source is None:
+                break
+            run, no = source
+            if run.state is not RunState.RUNNING or not run.steps[no].dispatchable:
+                turn.ready.drop_first(queue)
+                continue
+            estimate_s = turn.durations.estimate_s(run.step(no).task)
+            window = turn.outstanding.window(queue, slots, turn.policy.window_s, estimate_s)
+            if window == 0:
+                break
+            fair = max(1, int(_TURN_S * slots / estimate_s))
+            allowed = _allowed(run, no, pools, tokens)
+            if allowed == 0:
+                turn.ready.drop_first(queue)
+                if _limited_elsewhere(run, no):
+                    parked.sources.append((run, no))
+                continue
+            count = min(window, fair, allowed, most - len(placements))
+            placements += _send(turn, run, no, count, estimate_s, pools, tokens)
+            if not run.steps[no].dispatchable:
+                turn.ready.drop_first(queue)
+                ask_page(turn, run, no)
+            else:
+                turn.ready.rotate(queue)
+    return placements
+
+
+def _allowed(run: LiveRun, no: int, pools: dict[str, int], tokens: dict[str, int]) -> int:
+    """How many nodes of the step its own limit, its pools and its rate allow now."""
+    step, progress = run.step(no), run.steps[no]
+    allowed = progress.dispatchable
+    if step.max_parallel is not None:
+        allowed = min(allowed, step.max_parallel - progress.out)
+    for pool in step.pools:
+        allowed = min(allowed, pools.get(pool, 0))
+    if step.task in tokens:
+        allowed = min(allowed, tokens[step.task])
+    return max(0, allowed)
+
+
+def _limited_elsewhere(run: LiveRun, no: int) -> bool:
+    """Whether something other than the step's own nodes can lift the limit that holds it."""
+    step, progress = run.step(no), run.steps[no]
+    return step.max_parallel is None or progress.out < step.max_parallel
+
+
+def _send(
+    turn: Turn, run: LiveRun, no: int, count: int, estimate_s: float, pools: dict[str, int], tokens: dict[str, int]
+) -> list[Placement]:
+    step = run.step(no)
+    placements = []
+    for item in _take(run, no, count):
+        attempt, kind = next_attempt(run, no, item)
+        active = Active(attempt, kind, step.queue, estimate_s, turn.now)
+        run.active[(no, item)] = active
+        run.steps[no].out += 1
+        turn.outstanding.add(step, active)
+        turn.record(Dispatched(run.id, no, item, attempt, kind, step.queue, turn.now))
+        placements.append(Placement(run.id, no, item, attempt))
+    for pool in step.pools:
+        pools[pool] -= len(placements)
+    if step.task in tokens:
+        tokens[step.task] -= len(placements)
+    return placements
+
+
+def _take(run: LiveRun, no: int, count: int) -> list[int]:
+    """Up to ``count`` items to send: those to repeat first, then the next new ones."""
+    progress = run.steps[no]
+    items: list[int] = []
+    while progress.again and len(items) < count:
+        items.append(progress.again.popleft())
+    while progress.cursor < progress.page_end and len(items) < count:
+        if not progress.finals[progress.cursor]:
+            items.append(progress.cursor)
+        progress.cursor += 1
+    return items

@@ -1,0 +1,249 @@
+"""What happens to the scheduler's core, and what the core asks for in return.
+
+An **event** goes in; **records** (for the journal), **requests** (values the core does not hold and
+the loop looks up at once) and **effects** (what the loop does after the commit) come out. The core
+holds no data of users: conditions are evaluated and lists are counted by whoever holds the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.scheduling.records import Record
+from engine.wire import NodeReport
+
+NodeId = tuple[int, int]
+"""A node within its run: (step_no, item)."""
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A worker says how one node's attempt ended."""
+
+    run_id: str
+    step_no: int
+    node: NodeReport
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BeginAsked:
+    """An ``external`` body asks to begin; it waits until its mark is stored and granted."""
+
+    run_id: str
+    step_no: int
+    item: int
+    attempt: int
+    token: str
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRunning:
+    """A body has been running for a moment. For people who watch; decides nothing."""
+
+    run_id: str
+    step_no: int
+    item: int
+    attempt: int
+    begun_at: float
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLost:
+    """A claimed attempt's lease ran out, or its worker's parent saw it die."""
+
+    run_id: str
+    step_no: int
+    item: int
+    attempt: int
+    why: str
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpackable:
+    """An attempt's inputs cannot be made, now or later: its node fails without a body."""
+
+    run_id: str
+    step_no: int
+    item: int
+    attempt: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """An operator's command: cancel, pause or resume."""
+
+    command_id: int
+    run_id: str
+    kind: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PermitsRevoked:
+    """The permits of a run are gone. ``running`` are the nodes whose bodies had begun by then."""
+
+    run_id: str
+    running: frozenset[NodeId]
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionKnown:
+    """The answer to ``NeedCondition``; ``error`` says why it could not be evaluated."""
+
+    run_id: str
+    step_no: int
+    holds: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsKnown:
+    """The answer to ``NeedItems``: how many items a fan-out has."""
+
+    run_id: str
+    step_no: int
+    count: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageKnown:
+    """The answer to ``NeedPage``: which of the items ``low`` to ``high`` (excluded) are skipped."""
+
+    run_id: str
+    step_no: int
+    low: int
+    high: int
+    skipped: tuple[int, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputsKnown:
+    """The answer to ``NeedOutputs``.
+
+    ``text`` is a value's JSON text. ``missing`` names the outputs whose step produced nothing.
+    ``produced`` is false when the plan declares outputs and not one of them has a value.
+    """
+
+    run_id: str
+    text: str | None
+    missing: tuple[str, ...] = ()
+    produced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Nothing happened but time: due retries and deadlines are looked at."""
+
+
+Event = (
+    Reported | BeginAsked | SeenRunning | AttemptLost | Unpackable | Commanded | PermitsRevoked | ConditionKnown
+    | ItemsKnown | PageKnown | OutputsKnown | TimePassed
+)  # fmt: skip
+
+
+# --- requests -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NeedCondition:
+    """Evaluate the step's ``when``."""
+
+    run_id: str
+    step_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeedItems:
+    """Count the items of the step's ``for_each``."""
+
+    run_id: str
+    step_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeedPage:
+    """Evaluate the step's ``when`` for each of the items ``low`` to ``high`` (excluded)."""
+
+    run_id: str
+    step_no: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeedOutputs:
+    """Make the run's outputs."""
+
+    run_id: str
+
+
+Request = NeedCondition | NeedItems | NeedPage | NeedOutputs
+
+
+# --- effects ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Answer a body that asked to begin."""
+
+    token: str
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeRun:
+    """Delete a run's permits, tell its running bodies to stop, and report ``PermitsRevoked``."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """An attempt is over for the scheduler: its message and permit, if any are left, are void."""
+
+    run_id: str
+    step_no: int
+    item: int
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunOver:
+    """A run reached a final state: caches of it can go."""
+
+    run_id: str
+
+
+Effect = Grant | RevokeRun | Forget | RunOver
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of a batch of events, each list in order."""
+
+    records: list[Record] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One attempt to send: which node, which attempt."""
+
+    run_id: str
+    step_no: int
+    item: int
+    attempt: int

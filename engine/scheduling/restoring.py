@@ -1,0 +1,128 @@
+"""A run's memory from its journal: a new run is one whose journal is empty.
+
+Only what the journal says is believed. An attempt that was dispatched and has no journaled end is
+active; whether its message, its permit or its body still exist is for the loop to find out.
+"""
+
+from __future__ import annotations
+
+from engine.dag.compiled import CompiledPlan, OnFailure
+from engine.scheduling import commands
+from engine.scheduling.events import RevokeRun
+from engine.scheduling.records import NodeState, RunChanged, RunState, StepState
+from engine.scheduling.snapshot import AttemptRow, RunSnapshot, StepRow
+from engine.scheduling.state import NODE_CODES, Active, LiveRun, StepProgress, Trouble
+from engine.scheduling.steps import ask_page, count_parent, end_step, settle
+from engine.scheduling.turn import RUN_DEADLINE, Turn
+
+
+def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
+    """The run as it was when the last batch was committed."""
+    row = snapshot.run
+    progress = [StepProgress() for _ in plan.steps]
+    run = LiveRun(row.id, plan, row.priority, row.state, progress, row.deadline_at, row.reason, row.partial)
+    if row.reason == commands.DEADLINE_REASON:
+        run.ending = RunState.FAILED
+    for step in snapshot.steps:
+        _restore_step(run, step)
+    for no, item, state in snapshot.nodes:
+        _restore_node(run.steps[no], item, state)
+    for attempt in snapshot.attempts:
+        _restore_attempt(turn, run, attempt)
+    for no in range(len(progress)):
+        _find_gaps(run, no)
+    _count_parents(run)
+    return run
+
+
+def set_going(turn: Turn, run: LiveRun) -> None:
+    """Go on from where the journal stops."""
+    if run.state is RunState.PENDING:
+        run.state = RunState.RUNNING
+        turn.record(RunChanged(run.id, RunState.RUNNING, "taken up", turn.now))
+    if run.deadline_at is not None:
+        turn.timers.add(run.deadline_at, run.id, *RUN_DEADLINE)
+    if run.state is RunState.CANCELLING:
+        turn.effect(RevokeRun(run.id))
+        return
+    waiting: list[int] = []
+    for no, progress in enumerate(run.steps):
+        if progress.state is StepState.WAITING:
+            waiting.append(no)
+        elif progress.state is StepState.RUNNING:
+            _resume_step(turn, run, no, waiting)
+    settle(turn, run, waiting)
+
+
+def _resume_step(turn: Turn, run: LiveRun, no: int, waiting: list[int]) -> None:
+    progress = run.steps[no]
+    if progress.ended == progress.count:
+        waiting.extend(end_step(turn, run, no))
+        return
+    turn.ready.add(run, no)
+    if run.step(no).when_per_item and not progress.dispatchable:
+        ask_page(turn, run, no)
+
+
+def _restore_step(run: LiveRun, row: StepRow) -> None:
+    progress = run.steps[row.step_no]
+    progress.state, progress.count, progress.reason, progress.tolerated = (
+        row.state,
+        row.count,
+        row.reason,
+        row.tolerated,
+    )
+    if row.count is not None:
+        progress.finals = bytearray(row.count)
+
+
+def _restore_node(progress: StepProgress, item: int, state: NodeState) -> None:
+    progress.finals[item] = NODE_CODES[state]
+    progress.cursor = max(progress.cursor, item + 1)
+    if state is NodeState.SUCCEEDED:
+        progress.succeeded += 1
+    elif state is NodeState.FAILED:
+        progress.failed += 1
+    else:
+        progress.skipped += 1
+
+
+def _restore_attempt(turn: Turn, run: LiveRun, row: AttemptRow) -> None:
+    node, progress = (row.step_no, row.item), run.steps[row.step_no]
+    progress.cursor = max(progress.cursor, row.item + 1)
+    if row.outcome is None:
+        estimate_s = turn.durations.estimate_s(run.step(row.step_no).task)
+        active = Active(row.attempt, row.kind, row.queue, estimate_s, row.dispatched_at, row.begun_at)
+        run.active[node] = active
+        progress.out += 1
+        turn.outstanding.add(run.step(row.step_no), active)
+    if row.outcome is not None or row.attempt > 1:
+        earlier = row.attempt if row.outcome is not None else row.attempt - 1
+        run.trouble[node] = Trouble(earlier, row.tries, row.losses, 0, row.first_begun_at)
+    if row.outcome is not None:
+        run.trouble[node].retry_at = row.retry_at if row.retry_at is not None else turn.now
+        turn.timers.add(run.trouble[node].retry_at or turn.now, run.id, row.step_no, row.item)
+
+
+def _find_gaps(run: LiveRun, no: int) -> None:
+    """Items before the cursor that are neither ended, nor out, nor waiting: they are ready."""
+    progress = run.steps[no]
+    if progress.state is not StepState.RUNNING or progress.count is None:
+        return
+    progress.page_end = progress.cursor if run.step(no).when_per_item else progress.count
+    for item in range(progress.cursor):
+        node = (no, item)
+        if not progress.finals[item] and node not in run.active and node not in run.trouble:
+            progress.again.append(item)
+
+
+def _count_parents(run: LiveRun) -> None:
+    for no, step in enumerate(run.plan.steps):
+        run.steps[no].open_parents = len(step.parents) - (1 if step.fallback_of in step.parents else 0)
+    for no, progress in enumerate(run.steps):
+        if progress.state.final:
+            count_parent(run, no)
+        else:
+            run.steps_left += 1
+        if progress.state is StepState.RUNNING and progress.ended == progress.count and progress.failed:
+            progress.falling_back = run.step(no).on_failure is OnFailure.FALL_BACK

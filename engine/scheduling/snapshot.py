@@ -1,0 +1,83 @@
+"""What the journal knows, in the shape that the core rebuilds its memory from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.scheduling.records import AttemptKind, NodeState, RunState, StepState
+from engine.wire import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the scheduler takes it up. ``inputs`` is a value's JSON text; times are epoch seconds."""
+
+    id: str
+    tenant: str
+    session: str
+    plan_name: str
+    plan_version: str
+    inputs: str
+    priority: int
+    state: RunState
+    reason: str
+    created_at: float
+    deadline_at: float | None = None
+    partial: bool = False
+    permits_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """What an operator asked: ``kind`` is cancel, pause or resume."""
+
+    id: int
+    run_id: str
+    kind: str
+    arguments: Mapping[str, Any]
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A step that was expanded or ended, as it was journaled."""
+
+    step_no: int
+    state: StepState
+    count: int | None
+    reason: str = ""
+    tolerated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """The latest attempt of a node that has no final state, and the sums over all its attempts.
+
+    ``losses`` counts attempts lost with their worker, ``tries`` those that count against the retry
+    policy (failed or timed out, the ones a worker repeated on its own included).
+    """
+
+    step_no: int
+    item: int
+    attempt: int
+    kind: AttemptKind
+    queue: str
+    dispatched_at: float
+    begun_at: float | None
+    outcome: Outcome | None
+    retry_at: float | None
+    losses: int
+    tries: int
+    first_begun_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """All that is needed to rebuild a run in memory. ``nodes`` are (step_no, item, final state)."""
+
+    run: RunRow
+    steps: Sequence[StepRow] = field(default=())
+    nodes: Sequence[tuple[int, int, NodeState]] = field(default=())
+    attempts: Sequence[AttemptRow] = field(default=())

@@ -1,0 +1,157 @@
+"""What the core holds in memory of a live run: control state only, never a value.
+
+A fan-out's nodes are one byte each until they are out; only attempts that are out, waiting for a
+retry, or have a history of trouble cost an object. Everything here can be rebuilt from the journal
+(``engine.scheduling.restoring``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from engine.dag.compiled import CompiledPlan, CompiledStep
+from engine.scheduling.events import NodeId
+from engine.scheduling.records import AttemptKind, NodeState, RunState, StepState
+
+NODE_CODES: dict[NodeState, int] = {
+    NodeState.SUCCEEDED: 1,
+    NodeState.FAILED: 2,
+    NodeState.SKIPPED: 3,
+    NodeState.CANCELLED: 4,
+}
+"""How a final state is kept in ``StepProgress.finals``; 0 means none yet."""
+
+
+@dataclass(slots=True)
+class Active:
+    """An attempt that is out: journaled as dispatched, and no end of it journaled."""
+
+    attempt: int
+    kind: AttemptKind
+    queue: str
+    estimate_s: float
+    dispatched_at: float
+    begun_at: float | None = None
+
+
+@dataclass(slots=True)
+class Trouble:
+    """A node's history, kept from its first attempt that did not succeed.
+
+    ``tries`` count against the retry policy; ``losses`` (a dead worker) and ``refusals`` (never
+    begun, or storage away) have bounds of their own.
+    """
+
+    attempt: int = 0
+    tries: int = 0
+    losses: int = 0
+    refusals: int = 0
+    first_begun_at: float | None = None
+    retry_at: float | None = None
+
+
+@dataclass(slots=True)
+class StepProgress:
+    """How far one step is.
+
+    Parameters
+    ----------
+    finals
+        One byte a node, see ``NODE_CODES``.
+    cursor
+        The next item that was never dispatched.
+    page_end
+        Items below this may be dispatched: their own conditions, if any, are evaluated.
+    again
+        Items to dispatch once more, before any new one.
+    open_parents, good_parents
+        Parents with no final state; parents that succeeded.
+    out
+        Nodes with an active attempt.
+    parked
+        Ready, but kept from dispatch by ``max_parallel``, a pool, or a rate.
+    """
+
+    state: StepState = StepState.WAITING
+    count: int | None = None
+    finals: bytearray = field(default_factory=bytearray)
+    succeeded: int = 0
+    failed: int = 0
+    skipped: int = 0
+    cursor: int = 0
+    page_end: int = 0
+    again: deque[int] = field(default_factory=deque)
+    open_parents: int = 0
+    good_parents: int = 0
+    out: int = 0
+    asked: bool = False
+    falling_back: bool = False
+    tolerated: bool = False
+    listed: bool = False
+    reason: str = ""
+
+    @property
+    def ended(self) -> int:
+        """Nodes with a final state."""
+        return self.succeeded + self.failed + self.skipped
+
+    @property
+    def dispatchable(self) -> int:
+        """Nodes that could be dispatched now, limits aside."""
+        return len(self.again) + max(0, self.page_end - self.cursor)
+
+
+@dataclass(slots=True)
+class LiveRun:
+    """A run that has not ended.
+
+    ``ending`` is the final state that a run in ``cancelling`` is bound for.
+    """
+
+    id: str
+    plan: CompiledPlan
+    priority: int
+    state: RunState
+    steps: list[StepProgress]
+    deadline_at: float | None = None
+    reason: str = ""
+    partial: bool = False
+    permits_gone: bool = False
+    ending: RunState = RunState.CANCELLED
+    steps_left: int = 0
+    active: dict[NodeId, Active] = field(default_factory=dict)
+    trouble: dict[NodeId, Trouble] = field(default_factory=dict)
+
+    def step(self, no: int) -> CompiledStep:
+        """The compiled step of that number."""
+        return self.plan.steps[no]
+
+    def stand_in(self, no: int) -> int:
+        """The step whose output counts as step ``no``'s: itself, or the fall-back that succeeded."""
+        fallback = self.plan.steps[no].fallback
+        if fallback is not None and self.steps[fallback].state is StepState.SUCCEEDED:
+            return fallback
+        return no
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The core's few numbers, from the settings.
+
+    Parameters
+    ----------
+    losses_max
+        Times a node may be lost with its worker before it is failed as ``worker_lost``.
+    refusals_max
+        Times storage may be away, or a body not begin, before the node fails.
+    window_s
+        Seconds of work, a slot, that may be out at once.
+    page
+        Items whose own conditions are evaluated at a time.
+    """
+
+    losses_max: int = 3
+    refusals_max: int = 50
+    window_s: float = 5.0
+    page: int = 1000

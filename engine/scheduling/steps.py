@@ -1,0 +1,217 @@
+"""How steps open, expand and end, and with the last of them the run.
+
+A step's end may end others (a join that can no longer hold, a fall-back that is not needed), so
+these walk a work list instead of calling each other: a chain of 100,000 skipped steps is no deeper
+than one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from engine.dag.compiled import OnFailure
+from engine.scheduling.events import NeedCondition, NeedItems, NeedOutputs, NeedPage, RunOver
+from engine.scheduling.joins import JoinVerdict, excused, judge, unmet_reason
+from engine.scheduling.records import (
+    NodesSkipped,
+    NodeState,
+    RunChanged,
+    RunState,
+    StepExpanded,
+    StepFinished,
+    StepState,
+)
+from engine.scheduling.state import NODE_CODES, LiveRun
+from engine.scheduling.turn import Turn
+
+
+def settle(turn: Turn, run: LiveRun, numbers: Iterable[int]) -> None:
+    """Open or close each waiting step among ``numbers`` whose join has been decided, and on from there."""
+    todo = deque(numbers)
+    while todo and run.state in (RunState.RUNNING, RunState.PAUSED):
+        no = todo.popleft()
+        progress, step = run.steps[no], run.step(no)
+        if progress.state is not StepState.WAITING or progress.asked:
+            continue
+        if step.fallback_of is not None and not run.steps[step.fallback_of].falling_back:
+            if run.steps[step.fallback_of].state.final:
+                todo.extend(close_step(turn, run, no, StepState.SKIPPED, "not needed"))
+            continue
+        verdict = judge(run, no)
+        if verdict is JoinVerdict.NEVER:
+            todo.extend(close_step(turn, run, no, StepState.SKIPPED, unmet_reason(run, no)))
+        elif verdict is JoinVerdict.HOLDS and step.when is not None and not step.when_per_item:
+            progress.asked = True
+            turn.request(NeedCondition(run.id, no))
+        elif verdict is JoinVerdict.HOLDS:
+            todo.extend(begin_expansion(turn, run, no))
+    _finish_if_over(turn, run)
+
+
+def begin_expansion(turn: Turn, run: LiveRun, no: int) -> list[int]:
+    """Count the step's nodes, or ask for the count; returns steps to settle."""
+    step = run.step(no)
+    if step.for_each is None:
+        return expand(turn, run, no, 1)
+    if isinstance(step.for_each, list):
+        return expand(turn, run, no, len(step.for_each))
+    run.steps[no].asked = True
+    turn.request(NeedItems(run.id, no))
+    return []
+
+
+def expand(turn: Turn, run: LiveRun, no: int, count: int) -> list[int]:
+    """The step has ``count`` nodes, ready from now on; returns steps to settle."""
+    progress = run.steps[no]
+    progress.state, progress.asked, progress.count = StepState.RUNNING, False, count
+    progress.finals = bytearray(count)
+    turn.record(StepExpanded(run.id, no, count, turn.now))
+    if count == 0:
+        return close_step(turn, run, no, StepState.SUCCEEDED, "no items")
+    if run.step(no).when_per_item:
+        ask_page(turn, run, no)
+    else:
+        progress.page_end = count
+        turn.ready.add(run, no)
+    return []
+
+
+def ask_page(turn: Turn, run: LiveRun, no: int) -> None:
+    """Ask for the next page of the step's own conditions, unless one is asked for or none is left."""
+    progress = run.steps[no]
+    if progress.asked or progress.count is None or progress.page_end >= progress.count:
+        return
+    progress.asked = True
+    low = progress.page_end
+    turn.request(NeedPage(run.id, no, low, min(progress.count, low + turn.policy.page)))
+
+
+def page_known(turn: Turn, run: LiveRun, no: int, high: int, skipped: tuple[int, ...]) -> None:
+    """Items up to ``high`` are evaluated; those ``skipped`` end here."""
+    progress = run.steps[no]
+    progress.asked, progress.page_end = False, high
+    if skipped:
+        turn.record(NodesSkipped(run.id, no, skipped, NodeState.SKIPPED, turn.now, "its condition is false"))
+        for item in skipped:
+            progress.finals[item] = NODE_CODES[NodeState.SKIPPED]
+        progress.skipped += len(skipped)
+        while progress.cursor < high and progress.finals[progress.cursor]:
+            progress.cursor += 1
+    if progress.dispatchable:
+        turn.ready.add(run, no)
+    else:
+        ask_page(turn, run, no)
+    if progress.ended == progress.count:
+        settle(turn, run, end_step(turn, run, no))
+
+
+def node_ended(turn: Turn, run: LiveRun, no: int, item: int, state: NodeState) -> None:
+    """Count a node's final state, and end the step with its last node."""
+    progress = run.steps[no]
+    progress.finals[item] = NODE_CODES[state]
+    if state is NodeState.SUCCEEDED:
+        progress.succeeded += 1
+    elif state is NodeState.FAILED:
+        progress.failed += 1
+    else:
+        progress.skipped += 1
+    if progress.ended == progress.count:
+        settle(turn, run, end_step(turn, run, no))
+    else:
+        turn.ready.add(run, no)
+
+
+def end_step(turn: Turn, run: LiveRun, no: int) -> list[int]:
+    """Every node of the step has ended; returns steps to settle."""
+    step, progress = run.step(no), run.steps[no]
+    if not progress.failed:
+        return close_step(turn, run, no, StepState.SUCCEEDED, "")
+    reason = f"{progress.failed} of {progress.count} failed" if step.fanned else "failed"
+    if step.on_failure is OnFailure.CONTINUE:
+        progress.tolerated = True
+        return close_step(turn, run, no, StepState.SUCCEEDED, f"{reason}, tolerated")
+    if (
+        step.on_failure is OnFailure.FALL_BACK
+        and step.fallback is not None
+        and not run.steps[step.fallback].state.final
+    ):
+        progress.falling_back = True
+        progress.reason = reason
+        return [step.fallback]
+    return close_step(turn, run, no, StepState.FAILED, reason)
+
+
+def close_step(turn: Turn, run: LiveRun, no: int, state: StepState, reason: str) -> list[int]:
+    """Give the step its final state; returns steps to settle."""
+    step, progress = run.step(no), run.steps[no]
+    progress.state, progress.reason, progress.asked, progress.falling_back = state, reason, False, False
+    run.steps_left -= 1
+    if progress.tolerated:
+        run.partial = True
+    turn.record(
+        StepFinished(
+            run.id,
+            no,
+            state,
+            reason,
+            turn.now,
+            progress.succeeded,
+            progress.failed,
+            progress.skipped,
+            progress.tolerated,
+        )
+    )
+    count_parent(run, no)
+    affected = list(step.children)
+    if step.fallback_of is not None and run.steps[step.fallback_of].falling_back:
+        affected += _fallback_ended(turn, run, step.fallback_of, state, step.path)
+    return affected
+
+
+def count_parent(run: LiveRun, no: int) -> None:
+    """Tell the children of step ``no`` that it has a final state."""
+    good = run.steps[no].state is StepState.SUCCEEDED
+    for child in run.step(no).children:
+        if run.step(child).fallback_of != no:
+            run.steps[child].open_parents -= 1
+            run.steps[child].good_parents += good
+
+
+def _fallback_ended(turn: Turn, run: LiveRun, no: int, state: StepState, path: str) -> list[int]:
+    if state is StepState.SUCCEEDED:
+        run.partial = True
+        return close_step(turn, run, no, StepState.SUCCEEDED, f"{path} stood in")
+    if state is StepState.CANCELLED:
+        return []
+    return close_step(turn, run, no, StepState.FAILED, f"{run.steps[no].reason}, and so did its fall-back {path}")
+
+
+def _finish_if_over(turn: Turn, run: LiveRun) -> None:
+    if run.steps_left == 0 and run.state in (RunState.RUNNING, RunState.PAUSED):
+        turn.request(NeedOutputs(run.id))
+
+
+def finish(turn: Turn, run: LiveRun, outputs: str | None, missing: tuple[str, ...], produced: bool) -> None:
+    """Every step has ended: give the run its final state and its reason."""
+    failed = [no for no, progress in enumerate(run.steps) if progress.state is StepState.FAILED]
+    blamed = [run.step(no).path for no in failed if not excused(run, no)]
+    run.partial = run.partial or bool(failed) or bool(missing)
+    if blamed:
+        state, reason = RunState.FAILED, "failed: " + ", ".join(blamed[:5]) + (", …" if len(blamed) > 5 else "")
+    elif not any(progress.state is StepState.SUCCEEDED for progress in run.steps):
+        state, reason = RunState.FAILED, "no step ran: nothing was done"
+    elif not produced:
+        state, reason = RunState.FAILED, "no output: every step that the outputs refer to was skipped"
+    elif missing:
+        state, reason = RunState.SUCCEEDED, "partial: no value for " + ", ".join(missing)
+    else:
+        state, reason = RunState.SUCCEEDED, "partial: some failures were tolerated" if run.partial else "complete"
+    over(turn, run, state, reason, outputs)
+
+
+def over(turn: Turn, run: LiveRun, state: RunState, reason: str, outputs: str | None = None) -> None:
+    """The run ends here."""
+    run.state, run.reason = state, reason
+    turn.record(RunChanged(run.id, state, reason, turn.now, run.partial, outputs))
+    turn.effect(RunOver(run.id))
