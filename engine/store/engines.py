@@ -1,0 +1,215 @@
+"""Connections to SQLite and Postgres, and the one place where their errors become ours.
+
+A ``Database`` has two SQLAlchemy engines: ``writing()`` and ``reading()`` hand out a connection with
+a transaction open, and commit it when the block ends well. No other module opens a connection.
+
+References
+----------
+https://www.sqlite.org/lang_transaction.html: a deferred transaction that reads before it writes
+fails with SQLITE_BUSY whatever the busy timeout; an immediate one waits.
+https://www.sqlite.org/wal.html: WAL needs memory shared by all its users, so one host.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import ColumnElement, Connection, Engine, event, exc, literal_column
+from sqlalchemy.pool import NullPool
+
+from engine.errors import Unavailable, UsageError
+
+BUSY_TIMEOUT_MS = 30_000
+"""How long a SQLite writer waits for another process's; past it the write is ``Unavailable``."""
+
+STATEMENT_TIMEOUT_MS = 30_000
+"""How long one Postgres statement may take."""
+
+_NETWORK_FILESYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "fuse.sshfs"}
+)
+_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+class Database:
+    """One database, by URL.
+
+    Parameters
+    ----------
+    url
+        ``sqlite:///<absolute path>`` or ``postgresql://…`` (15 or newer, driven by psycopg 3).
+
+    Raises
+    ------
+    UsageError
+        The URL is of another kind, or a SQLite file would lie on a network filesystem.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _checked_url(url)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        self._write, self._read = self._sqlite_engines() if self.sqlite else self._postgres_engines()
+        _OPEN.add(self)
+
+    def __repr__(self) -> str:
+        return f"Database({self.url.render_as_string(hide_password=True)})"
+
+    @property
+    def now(self) -> ColumnElement[float]:
+        """The database's own clock, seconds since the epoch, at the time the statement runs."""
+        # SQLite before 3.42 has no unixepoch('subsec'); a Julian day keeps milliseconds.
+        clock = "(julianday('now') - 2440587.5) * 86400.0" if self.sqlite else "extract(epoch from clock_timestamp())"
+        return literal_column(clock, sqlalchemy.Double)
+
+    @contextmanager
+    def writing(self, doing: str) -> Iterator[Connection]:
+        """A transaction that may write; on SQLite it holds the write lock from its start.
+
+        ``doing`` says what for, with ids; it opens the message of an ``Unavailable``.
+        """
+        with translated(doing), self._write.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self, doing: str) -> Iterator[Connection]:
+        """A transaction that only reads, and sees one state of the database on SQLite."""
+        with translated(doing), self._read.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection. The database opens new ones if it is used again."""
+        for engine in {self._write, self._read}:
+            engine.dispose()
+
+    def forget(self) -> None:
+        """Drop inherited connections without closing them: they are the parent process's."""
+        for engine in {self._write, self._read}:
+            engine.dispose(close=False)
+
+    def _sqlite_engines(self) -> tuple[Engine, Engine]:
+        path = Path(self.url.database or "")
+        refuse_network_filesystem(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One writing connection a process: threads queue here in turn, which is fair, instead of in
+        # SQLite's sleeping busy handler, which is not.
+        write = sqlalchemy.create_engine(self.url, pool_size=1, max_overflow=0, pool_timeout=BUSY_TIMEOUT_MS / 1000)
+        read = sqlalchemy.create_engine(self.url, pool_size=4, max_overflow=16)
+        event.listen(write, "connect", _prepare_writer)
+        event.listen(write, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(read, "connect", _prepare_reader)
+        event.listen(read, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        return write, read
+
+    def _postgres_engines(self) -> tuple[Engine, Engine]:
+        engine = sqlalchemy.create_engine(
+            self.url,
+            pool_size=4,
+            max_overflow=4,
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            connect_args={
+                "connect_timeout": 5,
+                "application_name": "flywheel",
+                "keepalives_idle": 10,
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+            },
+        )
+        return engine, engine
+
+
+def single_connection(database: Database) -> Engine:
+    """An engine without a pool or a statement timeout on the same database, for migrations."""
+    if not database.sqlite:
+        return sqlalchemy.create_engine(database.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    engine = sqlalchemy.create_engine(database.url, poolclass=NullPool)
+    event.listen(engine, "connect", _prepare_writer)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn what a backend raises when it cannot serve into ``Unavailable``; let bugs through."""
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
+        raise Unavailable(f"{doing}: the database cannot serve: {_reason(error)}") from error
+    except exc.DatabaseError as error:
+        # "malformed" and "not a database" come as the bare class; its subclasses are bugs of ours.
+        if type(error) is not exc.DatabaseError and not error.connection_invalidated:
+            raise
+        raise Unavailable(f"{doing}: the database cannot serve: {_reason(error)}") from error
+
+
+def refuse_network_filesystem(path: Path) -> None:
+    """Raise ``UsageError`` if ``path`` would lie where SQLite's WAL cannot work. Linux only."""
+    kind = _filesystem_of(path.absolute(), Path("/proc/self/mountinfo"))
+    if kind in _NETWORK_FILESYSTEMS:
+        raise UsageError(
+            f"database_url: {path} lies on a network filesystem ({kind}), where SQLite loses data; "
+            "use a local path or a postgresql:// URL"
+        )
+
+
+def _filesystem_of(path: Path, mountinfo: Path) -> str | None:
+    try:
+        lines = mountinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    best, kind = "", None
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        mount = fields.split()[4]
+        if path.is_relative_to(mount) and len(mount) >= len(best):
+            best, kind = mount, rest.split()[0]
+    return kind
+
+
+def _checked_url(text: str) -> sqlalchemy.URL:
+    try:
+        url = sqlalchemy.make_url(text)
+    except exc.ArgumentError:
+        raise UsageError("database_url: not a URL; write sqlite:///<absolute path> or postgresql://…") from None
+    backend = url.get_backend_name()
+    if backend == "sqlite" and url.database in (None, "", ":memory:"):
+        raise UsageError("database_url: SQLite in memory cannot be shared between processes; name a file")
+    if backend not in ("sqlite", "postgresql"):
+        raise UsageError(f"database_url: {backend} is not supported; use sqlite:/// or postgresql://")
+    return url if backend == "sqlite" else url.set(drivername="postgresql+psycopg")
+
+
+def _prepare_writer(connection: sqlite3.Connection, _record: Any) -> None:
+    _prepare(connection, "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA cache_size=-65536")
+
+
+def _prepare_reader(connection: sqlite3.Connection, _record: Any) -> None:
+    _prepare(connection, "PRAGMA query_only=ON")
+
+
+def _prepare(connection: sqlite3.Connection, *pragmas: str) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN is the deferred kind; ours come from listeners
+    for pragma in (f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}", "PRAGMA foreign_keys=ON", *pragmas):
+        connection.execute(pragma)
+
+
+def _reason(error: exc.SQLAlchemyError) -> str:
+    """The driver's own first line: no statement and no parameters, which may hold a user's data."""
+    original = getattr(error, "orig", None) or error
+    lines = str(original).strip().splitlines()
+    return lines[0] if lines else type(original).__name__
+
+
+def _forget_all() -> None:
+    for database in list(_OPEN):
+        database.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

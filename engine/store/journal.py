@@ -1,0 +1,90 @@
+"""The scheduler's door to SQL: the journal of ``engine.runtime.ports``, over SQLite or Postgres.
+
+The fence is checked first in every write, in the same transaction. What is read and written is said
+in ``leases``, ``writing`` and ``loading``; nothing here decides anything about a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from engine.runtime.ports import CommandRow, RunRow, RunSnapshot
+from engine.scheduling.records import Record
+from engine.store import leases, loading
+from engine.store.arrivals import Arrivals
+from engine.store.engines import Database
+from engine.store.schema import migrate
+from engine.store.writing import Batch
+
+
+class SqlJournal:
+    """The journal over one database, which is brought up to this engine's schema.
+
+    Not to be shared by threads that commit to the same shard: a shard has one writer.
+
+    Raises
+    ------
+    UsageError
+        The URL cannot be used, or the database was written by a newer engine.
+    Unavailable
+        The database cannot be reached. Every method may raise it too.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+        self._arrivals = Arrivals()
+        migrate(self.database)
+
+    def acquire(self, shard: int, owner: str, ttl_s: float) -> int | None:
+        """Take the shard's lease if it is free or has run out; its new epoch, else ``None``."""
+        return leases.acquire(self.database, shard, owner, ttl_s)
+
+    def renew(self, shard: int, epoch: int, ttl_s: float) -> None:
+        """Hold the lease for ``ttl_s`` more seconds by the database's clock. Raises ``Fenced``."""
+        leases.renew(self.database, shard, epoch, ttl_s)
+
+    def release(self, shard: int, epoch: int) -> None:
+        """Give the lease up, so that a standby need not wait for it to run out."""
+        leases.release(self.database, shard, epoch)
+
+    def commit(self, shard: int, epoch: int, records: Sequence[Record]) -> None:
+        """Write ``records`` in one durable transaction, all or nothing. Raises ``Fenced``.
+
+        After an ``Unavailable`` the batch may or may not be stored; write the same record objects
+        again, alone or followed by others.
+        """
+        numbers = self._arrivals.number(records)
+        batch = Batch(records, numbers)
+        with self.database.writing(f"commit {len(records)} records to shard {shard}") as connection:
+            leases.check_fence(connection, shard, epoch)
+            batch.write(connection)
+        self._arrivals.committed(numbers)
+
+    def unfinished_runs(self, shard: int, known: Collection[str]) -> Sequence[RunRow]:
+        """The shard's runs with no final state whose ids are not in ``known``, oldest first."""
+        return loading.unfinished_runs(self.database, shard, known)
+
+    def commands(self, shard: int) -> Sequence[CommandRow]:
+        """The shard's commands not yet handled, in order."""
+        return loading.commands(self.database, shard)
+
+    def load(self, run_id: str) -> RunSnapshot:
+        """What the journal knows of one run, results left out. Raises ``NotFound``."""
+        return loading.load(self.database, run_id)
+
+    def plan_source(self, version: str) -> dict[str, Any]:
+        """The stored plan of that version, sub-plans included, as JSON data. Raises ``NotFound``."""
+        return loading.plan_source(self.database, version)
+
+    def results(self, run_id: str, step_no: int, items: Iterable[int] | None = None) -> dict[int, str]:
+        """Results (value JSON text) of the step's succeeded nodes: all, or those of ``items``."""
+        return loading.results(self.database, run_id, step_no, items)
+
+    def errors(self, run_id: str, step_no: int) -> str | None:
+        """The message of the step's last failed attempt, for conditions and fall-backs."""
+        return loading.last_error(self.database, run_id, step_no)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.close()

@@ -1,0 +1,168 @@
+"""What a scheduler reads: its shard's runs and commands, one run's journal, results for inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import Row, Select, and_, case, func, select, text
+
+from engine.errors import NotFound
+from engine.runtime.ports import AttemptRow, CommandRow, RunRow, RunSnapshot, StepRow
+from engine.scheduling.records import AttemptKind, NodeState, RunState, StepState
+from engine.store.engines import Database
+from engine.store.tables import NOT_FINAL, PlanVersion, table
+from engine.store.writing import ATTEMPT, COMMAND, NODE, RUN, STEP
+from engine.wire import Outcome
+
+PLAN_VERSION = table(PlanVersion)
+_TRIES = (Outcome.FAILED.value, Outcome.TIMED_OUT.value)
+_ITEMS_A_QUERY = 500
+_RUN_COLUMNS = tuple(
+    RUN.c[name]
+    for name in (
+        "id", "tenant", "session", "plan_name", "plan_version", "inputs", "priority", "state", "reason",
+        "created_at", "deadline_at", "partial", "permits_gone_at",
+    )
+)  # fmt: skip
+
+
+def unfinished_runs(database: Database, shard: int, known: Collection[str]) -> Sequence[RunRow]:
+    """The shard's runs with no final state whose ids are not in ``known``, oldest first."""
+    # Ids first: a poll that finds nothing new, which is nearly every one, then reads the index only.
+    ids = select(RUN.c.id).where(RUN.c.shard == shard, text(NOT_FINAL)).order_by(RUN.c.id)
+    with database.reading(f"read runs of shard {shard}") as connection:
+        new = [run_id for run_id in connection.scalars(ids) if run_id not in known]
+        rows: list[Row[Any]] = []
+        for start in range(0, len(new), _ITEMS_A_QUERY):
+            page = new[start : start + _ITEMS_A_QUERY]
+            rows += connection.execute(select(*_RUN_COLUMNS).where(RUN.c.id.in_(page)).order_by(RUN.c.id)).all()
+    return [_run_row(row) for row in sorted(rows, key=lambda row: (row.created_at, row.id))]
+
+
+def commands(database: Database, shard: int) -> Sequence[CommandRow]:
+    """The shard's commands not yet handled, in order."""
+    columns = (COMMAND.c.id, COMMAND.c.run_id, COMMAND.c.kind, COMMAND.c.arguments, COMMAND.c.created_at)
+    waiting = select(*columns).where(COMMAND.c.shard == shard, COMMAND.c.handled_at.is_(None)).order_by(COMMAND.c.id)
+    with database.reading(f"read commands of shard {shard}") as connection:
+        rows = connection.execute(waiting).all()
+    return [CommandRow(row.id, row.run_id, row.kind, orjson.loads(row.arguments), row.created_at) for row in rows]
+
+
+def load(database: Database, run_id: str) -> RunSnapshot:
+    """What the journal knows of one run, results left out. Raises ``NotFound``."""
+    steps = (STEP.c.step_no, STEP.c.state, STEP.c.count, STEP.c.reason, STEP.c.tolerated)
+    told = (STEP.c.run_id == run_id, STEP.c.state != StepState.WAITING.value)
+    nodes = select(NODE.c.step_no, NODE.c.item, NODE.c.state).where(NODE.c.run_id == run_id)
+    with database.reading(f"load run {run_id}") as connection:
+        run = connection.execute(select(*_RUN_COLUMNS).where(RUN.c.id == run_id)).one_or_none()
+        if run is None:
+            raise NotFound(f"no run {run_id}")
+        step_rows = connection.execute(select(*steps).where(*told).order_by(STEP.c.step_no)).all()
+        node_rows = connection.execute(nodes.order_by(NODE.c.step_no, NODE.c.item)).all()
+        attempt_rows = connection.execute(_open_attempts(run_id)).all()
+    states = {state.value: state for state in NodeState}
+    return RunSnapshot(
+        run=_run_row(run),
+        steps=[
+            StepRow(no, StepState(state), count, reason, tolerated) for no, state, count, reason, tolerated in step_rows
+        ],
+        nodes=[(step_no, item, states[state]) for step_no, item, state in node_rows],
+        attempts=[_attempt_row(row) for row in attempt_rows],
+    )
+
+
+def plan_source(database: Database, version: str) -> dict[str, Any]:
+    """The stored plan of that version, as JSON data. Raises ``NotFound``."""
+    with database.reading(f"read plan {version}") as connection:
+        source = connection.scalar(select(PLAN_VERSION.c.source).where(PLAN_VERSION.c.version == version))
+    if source is None:
+        raise NotFound(f"no plan version {version}")
+    return dict(orjson.loads(source))
+
+
+def results(database: Database, run_id: str, step_no: int, items: Iterable[int] | None) -> dict[int, str]:
+    """Results (value JSON text) of the step's succeeded nodes: all, or those of ``items``."""
+    done = select(NODE.c.item, NODE.c.result).where(
+        NODE.c.run_id == run_id, NODE.c.step_no == step_no, NODE.c.state == NodeState.SUCCEEDED.value
+    )
+    wanted = None if items is None else sorted(set(items))
+    pages = [done] if wanted is None else [
+        done.where(NODE.c.item.in_(wanted[start : start + _ITEMS_A_QUERY]))
+        for start in range(0, len(wanted), _ITEMS_A_QUERY)
+    ]  # fmt: skip
+    found: dict[int, str] = {}
+    with database.reading(f"read results of run {run_id} step {step_no}") as connection:
+        for page in pages:
+            found.update((row.item, row.result) for row in connection.execute(page) if row.result is not None)
+    return found
+
+
+def last_error(database: Database, run_id: str, step_no: int) -> str | None:
+    """The message of the step's last failed attempt."""
+    failed = (
+        select(ATTEMPT.c.error)
+        .where(ATTEMPT.c.run_id == run_id, ATTEMPT.c.step_no == step_no, ATTEMPT.c.error.is_not(None))
+        .order_by(ATTEMPT.c.recorded_at.desc(), ATTEMPT.c.item.desc(), ATTEMPT.c.attempt.desc())
+        .limit(1)
+    )
+    with database.reading(f"read errors of run {run_id} step {step_no}") as connection:
+        error = connection.scalar(failed)
+    return None if error is None else str(orjson.loads(error)["message"])
+
+
+def _open_attempts(run_id: str) -> Select[Any]:
+    """The highest attempt of each node without a final state, and sums over all its attempts."""
+    node = (ATTEMPT.c.step_no, ATTEMPT.c.item)
+    same = and_(NODE.c.run_id == ATTEMPT.c.run_id, NODE.c.step_no == ATTEMPT.c.step_no, NODE.c.item == ATTEMPT.c.item)
+    totals = (
+        select(
+            *node,
+            func.max(ATTEMPT.c.attempt).label("attempt"),
+            func.sum(case((ATTEMPT.c.outcome == Outcome.LOST.value, 1), else_=0)).label("losses"),
+            func.sum(case((ATTEMPT.c.outcome.in_(_TRIES), 1), else_=0)).label("tries"),
+            func.min(ATTEMPT.c.begun_at).label("first_begun_at"),
+        )
+        .where(ATTEMPT.c.run_id == run_id, ~select(1).where(same).correlate(ATTEMPT).exists())
+        .group_by(*node)
+        .cte("totals")
+    )
+    latest = ATTEMPT.alias("latest")
+    columns = (
+        "step_no", "item", "attempt", "kind", "queue", "dispatched_at", "begun_at", "outcome", "retry_at",
+    )  # fmt: skip
+    return (
+        select(*(latest.c[name] for name in columns), totals.c.losses, totals.c.tries, totals.c.first_begun_at)
+        .join_from(
+            totals,
+            latest,
+            and_(
+                latest.c.run_id == run_id,
+                latest.c.step_no == totals.c.step_no,
+                latest.c.item == totals.c.item,
+                latest.c.attempt == totals.c.attempt,
+            ),
+        )
+        .order_by(latest.c.step_no, latest.c.item)
+    )
+
+
+def _run_row(row: Row[Any]) -> RunRow:
+    return RunRow(
+        id=row.id, tenant=row.tenant, session=row.session, plan_name=row.plan_name, plan_version=row.plan_version,
+        inputs=row.inputs, priority=row.priority, state=RunState(row.state), reason=row.reason,
+        created_at=row.created_at, deadline_at=row.deadline_at, partial=bool(row.partial),
+        permits_gone=row.permits_gone_at is not None,
+    )  # fmt: skip
+
+
+def _attempt_row(row: Row[Any]) -> AttemptRow:
+    # Unpacked at once: by name, 20,000 rows would take as long as the query.
+    no, item, attempt, kind, queue, dispatched_at, begun_at, outcome, retry_at, losses, tries, first = tuple(row)
+    return AttemptRow(
+        step_no=no, item=item, attempt=attempt, kind=AttemptKind(kind or AttemptKind.RETRY), queue=queue or "",
+        dispatched_at=dispatched_at if dispatched_at is not None else (begun_at or 0.0), begun_at=begun_at,
+        outcome=Outcome(outcome) if outcome else None, retry_at=retry_at, losses=losses, tries=tries,
+        first_begun_at=first,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Alembic's revisions; run by ``engine.store.schema``, never by alembic's own command line."""

@@ -1,0 +1,91 @@
+"""The door to SQL of the API and the command line: new runs, commands, and everything they show.
+
+It writes new runs and commands only; all else of a run is the scheduler's to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from engine.clock import Clock, SystemClock
+from engine.scheduling.records import RunState
+from engine.store import reading, submission
+from engine.store.engines import Database
+from engine.store.schema import migrate
+from engine.store.submission import NewRun
+from engine.store.views import CommandView, RunView
+from engine.wire import Value
+
+__all__ = ("NewRun", "RunStore")
+
+
+class RunStore:
+    """Runs in one database, which is brought up to this engine's schema.
+
+    Wherever a run is named, its id, a unique beginning of it, or ``@last`` will do.
+
+    Raises
+    ------
+    UsageError
+        The URL cannot be used, or the database was written by a newer engine.
+    Unavailable
+        The database cannot be reached. Every method may raise it too.
+    """
+
+    def __init__(self, url: str, clock: Clock | None = None) -> None:
+        self.database = Database(url)
+        self._clock = clock or SystemClock()
+        migrate(self.database)
+
+    def submit(self, run: NewRun) -> tuple[str, bool]:
+        """Store a new run; its id, and whether it is new. Raises ``Conflict``."""
+        return submission.submit(self.database, run)
+
+    def add_command(self, run_id: str, kind: str, arguments: dict[str, Any] | None = None) -> int:
+        """Store a command for a run's scheduler; the command's id. Raises ``NotFound``."""
+        with self.database.reading(f"read run {run_id}") as connection:
+            found = reading.find_run_id(connection, run_id)
+        return submission.add_command(self.database, found, kind, arguments or {}, self._clock.now())
+
+    def command_state(self, command_id: int) -> CommandView:
+        """A command and its answer, if it has one. Raises ``NotFound``."""
+        return reading.command_state(self.database, command_id)
+
+    def get(self, run: str) -> RunView:
+        """One run. Raises ``NotFound``; the message lists candidates if several are meant."""
+        return reading.get(self.database, run)
+
+    def list_runs(
+        self,
+        *,
+        states: Collection[RunState] = (),
+        plan: str | None = None,
+        tenant: str | None = None,
+        session: str | None = None,
+        tag: str | None = None,
+        since: float | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> list[RunView]:
+        """Runs, newest first; ``since`` in epoch seconds, ``cursor`` the last id of the page before."""
+        return reading.list_runs(
+            self.database, states=states, plan=plan, tenant=tenant, session=session, tag=tag,
+            since=since, limit=limit, cursor=cursor,
+        )  # fmt: skip
+
+    def outputs(self, run: str) -> Value | None:
+        """A run's outputs, packed; ``None`` until it ended with some."""
+        return reading.inputs_and_outputs(self.database, run)[1]
+
+    def inputs(self, run: str) -> Value:
+        """A run's inputs, packed."""
+        return reading.inputs_and_outputs(self.database, run)[0]
+
+    def plan_source(self, run: str) -> dict[str, Any]:
+        """The plan that the run keeps, as JSON data."""
+        return reading.plan_of(self.database, run)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.close()

@@ -1,0 +1,157 @@
+"""What the API and the command line write: new runs and commands. Nothing else may."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, insert, select
+
+from engine.dag.compiled import CompiledPlan, CompiledStep
+from engine.errors import Conflict, NotFound
+from engine.scheduling.records import RunState, StepState
+from engine.store.engines import Database
+from engine.store.tables import PlanVersion, RunTag, table
+from engine.store.writing import COMMAND, RUN, STEP, insert_for, storable
+
+PLAN_VERSION, RUN_TAG = table(PlanVersion), table(RunTag)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to be stored.
+
+    Parameters
+    ----------
+    id
+        From ``engine.ids.new_run_id``; kept unless the idempotency key names an earlier run.
+    plan
+        The compiled plan; its steps become rows, so that readers need no plan.
+    plan_source
+        The plan as JSON data, sub-plans and task defaults included: what the scheduler compiles.
+    inputs
+        Value (see ``engine.wire``) as JSON text.
+    created_at, deadline_at
+        Seconds since the epoch; no deadline is ``None``.
+    idempotency_key
+        Unique within the tenant; ``None`` makes a new run whatever happened before.
+    """
+
+    id: str
+    tenant: str
+    session: str
+    shard: int
+    plan: CompiledPlan
+    plan_source: Mapping[str, Any]
+    inputs: str
+    created_at: float
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+    idempotency_key: str | None = None
+    deadline_at: float | None = None
+
+
+def submit(database: Database, run: NewRun) -> tuple[str, bool]:
+    """Store ``run`` with its plan and steps; its id, and whether it is new.
+
+    Raises
+    ------
+    Conflict
+        The idempotency key is taken by a run of another plan or with other inputs.
+    """
+    with database.writing(f"submit run {run.id}") as connection:
+        dialect = connection.dialect.name
+        plan = {
+            "version": run.plan.version,
+            "name": run.plan.name,
+            "source": orjson.dumps(run.plan_source).decode(),
+            "created_at": run.created_at,
+        }
+        connection.execute(insert_for(dialect, PLAN_VERSION).values(plan).on_conflict_do_nothing())
+        # The unique constraint decides between processes that submit at the same moment.
+        same_key = insert_for(dialect, RUN).values(_run_row(run)).on_conflict_do_nothing(index_elements=_KEY)
+        if connection.execute(same_key).rowcount == 0:
+            return _earlier(connection, run), False
+        if run.plan.steps:
+            connection.execute(insert(STEP), [_step_row(run.id, step) for step in run.plan.steps])
+        if run.tags:
+            connection.execute(insert(RUN_TAG), [{"tag": tag, "run_id": run.id} for tag in sorted(set(run.tags))])
+    return run.id, True
+
+
+def add_command(database: Database, run_id: str, kind: str, arguments: Mapping[str, Any], now: float) -> int:
+    """Store a command for the scheduler; its id, by which its answer is found. Raises ``NotFound``."""
+    with database.writing(f"store a {kind} command for run {run_id}") as connection:
+        shard = connection.scalar(select(RUN.c.shard).where(RUN.c.id == run_id))
+        if shard is None:
+            raise NotFound(f"no run {run_id}")
+        command = {
+            "run_id": run_id,
+            "shard": shard,
+            "kind": kind,
+            "arguments": orjson.dumps(dict(arguments)).decode(),
+            "created_at": now,
+        }
+        return int(connection.execute(insert(COMMAND).values(command).returning(COMMAND.c.id)).scalar_one())
+
+
+_KEY = ("tenant", "idempotency_key")
+
+
+def _earlier(connection: Connection, run: NewRun) -> str:
+    same_key = (RUN.c.tenant == run.tenant, RUN.c.idempotency_key == run.idempotency_key)
+    earlier = connection.execute(select(RUN.c.id, RUN.c.plan_version, RUN.c.inputs).where(*same_key)).one()
+    for what, is_other in (
+        ("another plan", earlier.plan_version != run.plan.version),
+        ("other inputs", orjson.loads(earlier.inputs) != orjson.loads(run.inputs)),
+    ):
+        if is_other:
+            raise Conflict(
+                f"idempotency key {run.idempotency_key!r} belongs to run {earlier.id}, which has {what}; "
+                "use another key, or submit the same again"
+            )
+    return str(earlier.id)
+
+
+def _run_row(run: NewRun) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "tenant": run.tenant,
+        "session": run.session,
+        "plan_name": run.plan.name,
+        "plan_version": run.plan.version,
+        "shard": run.shard,
+        "priority": run.priority,
+        "inputs": run.inputs,
+        "state": RunState.PENDING.value,
+        "reason": "",
+        "partial": False,
+        "idempotency_key": run.idempotency_key,
+        "created_at": run.created_at,
+        "deadline_at": run.deadline_at,
+    }
+
+
+def _step_row(run_id: str, step: CompiledStep) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "step_no": step.no,
+        "path": storable(step.path),
+        "task": step.task,
+        "queue": step.queue,
+        "phase": step.phase,
+        "skill": step.skill,
+        "effects": str(step.effects),
+        "fanned": step.fanned,
+        "parents": orjson.dumps(step.parents).decode(),
+        "join_kind": step.join.kind.value,
+        "attempts_max": step.retry.attempts,
+        "state": StepState.WAITING.value,
+        "reason": "",
+        "tolerated": False,
+        "succeeded": 0,
+        "failed": 0,
+        "skipped": 0,
+    }

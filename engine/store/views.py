@@ -1,0 +1,198 @@
+"""What readers of the store are given: frozen rows in the words of the engine. No SQL here.
+
+Times are seconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.ids import node_key
+from engine.scheduling.records import NodeState, RunState, StepState
+from engine.wire import ErrorInfo, Outcome, Value
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as people see it. ``partial`` means that not all it should have done was done."""
+
+    id: str
+    tenant: str
+    session: str
+    plan_name: str
+    plan_version: str
+    shard: int
+    priority: int
+    state: RunState
+    reason: str
+    partial: bool
+    idempotency_key: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    deadline_at: float | None
+    permits_gone_at: float | None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A step; the counts are of nodes by final state, as the scheduler recorded them at its end."""
+
+    step_no: int
+    path: str
+    task: str
+    queue: str
+    phase: str
+    skill: str
+    effects: str
+    fanned: bool
+    parents: tuple[int, ...]
+    join_kind: str
+    attempts_max: int
+    state: StepState
+    reason: str
+    tolerated: bool
+    count: int | None
+    succeeded: int
+    failed: int
+    skipped: int
+    expanded_at: float | None
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node. ``state`` is a final state, or ``ready``, ``out`` (dispatched), ``running`` or ``retrying``.
+
+    ``attempt`` is its latest, ``None`` if it never had one; ``error`` is the latest attempt's.
+    """
+
+    step_no: int
+    item: int
+    path: str
+    fanned: bool
+    state: str
+    reason: str
+    attempt: int | None
+    outcome: Outcome | None
+    worker: str
+    dispatched_at: float | None
+    begun_at: float | None
+    finished_at: float | None
+    retry_at: float | None
+    progress: float | None
+    error: ErrorInfo | None
+
+    @property
+    def key(self) -> str:
+        """The name people see, such as ``inspect[17]``."""
+        return node_key(self.path, self.item, self.fanned)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One try at a node; without an outcome it is out."""
+
+    step_no: int
+    item: int
+    attempt: int
+    kind: str
+    queue: str
+    outcome: Outcome | None
+    worker: str
+    dispatched_at: float | None
+    begun_at: float | None
+    ended_at: float | None
+    retry_at: float | None
+    repeated: bool
+    progress: float | None
+    error: ErrorInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogView:
+    """A line that a body logged; ``number`` is the cursor for the lines after it."""
+
+    number: int
+    step_no: int
+    item: int
+    attempt: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionView:
+    """A choice the engine made, and why."""
+
+    kind: str
+    reason: str
+    at: float
+    step_no: int | None
+    item: int | None
+    figures: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandView:
+    """A command and its answer: handled if ``handled_at`` is set, refused if ``error`` is too."""
+
+    id: int
+    run_id: str
+    kind: str
+    created_at: float
+    handled_at: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """A step's nodes by where they are now. ``count`` is ``None`` until the step is expanded."""
+
+    step_no: int
+    path: str
+    state: StepState
+    count: int | None
+    succeeded: int
+    failed: int
+    skipped: int
+    cancelled: int
+    out: int
+    retrying: int
+
+    @property
+    def done(self) -> int:
+        """Nodes with a final state."""
+        return self.succeeded + self.failed + self.skipped + self.cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """A run and all its steps at one moment, for a live view."""
+
+    run: RunView
+    steps: Sequence[StepProgress] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class QueueBacklog:
+    """What waits for a queue, as far as SQL knows, over all unfinished runs.
+
+    ``ready`` may be sent at once, ``out`` was sent and has not ended, ``retrying`` waits for its time.
+    Nodes of steps that are not expanded yet are not counted.
+    """
+
+    queue: str
+    ready: int
+    out: int
+    retrying: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """What a node returned, still packed: ``engine.artefacts.values.unpack`` gives the data."""
+
+    state: NodeState
+    value: Value | None
