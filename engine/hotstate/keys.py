@@ -1,0 +1,67 @@
+"""The names of our keys in Redis. The broker's own keys, under the same prefix, hold no colon after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+# kombu's own separator and steps: a queue of priority 0 has the bare name.
+_PRIORITY_SEPARATOR = "\x06\x16"
+PRIORITY_STEPS = (0, 3, 6, 9)
+
+
+def permit_field(step_no: int, item: int) -> str:
+    """The field of a node in its run's hash of permits."""
+    return f"{step_no}:{item}"
+
+
+class Keys:
+    """The keys of one installation.
+
+    Parameters
+    ----------
+    namespace
+        Prefix that keeps installations apart on a shared server.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self.prefix = f"{namespace}:"
+        self.epoch = f"{self.prefix}epoch:marker"
+        self.workers = f"{self.prefix}worker:index"
+        self.stop_prefix = f"{self.prefix}stop:"
+
+    def permits(self, run_id: str) -> str:
+        """Hash: a run's permits by node."""
+        return f"{self.prefix}permit:{run_id}"
+
+    def leases(self, shard: int) -> str:
+        """Sorted set: claimed deliveries by the millisecond in which their lease runs out."""
+        return f"{self.prefix}leases:{shard}"
+
+    def reports(self, shard: int) -> str:
+        """Stream of reports to the shard's scheduler."""
+        return f"{self.prefix}reports:{shard}"
+
+    def stop(self, token: str) -> str:
+        """Flag that tells a delivery's bodies to stop."""
+        return f"{self.stop_prefix}{token}"
+
+    def grant(self, token: str) -> str:
+        """List with the answer to a body that asked to begin."""
+        return f"{self.prefix}grant:{token}"
+
+    def worker(self, name: str) -> str:
+        """What a worker said of itself."""
+        return f"{self.prefix}worker:{name}"
+
+    def pool(self, name: str) -> str:
+        """Hash: slots in use of a pool by shard."""
+        return f"{self.prefix}pool:{name}"
+
+    def bucket(self, name: str) -> str:
+        """Hash: a token bucket."""
+        return f"{self.prefix}bucket:{name}"
+
+    def queue(self, name: str) -> Iterator[str]:
+        """The lists in which kombu keeps a queue's messages, one a priority step."""
+        for step in PRIORITY_STEPS:
+            yield f"{self.prefix}{name}{_PRIORITY_SEPARATOR}{step}" if step else f"{self.prefix}{name}"

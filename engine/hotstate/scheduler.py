@@ -1,0 +1,191 @@
+"""Hot state as the scheduler sees it: permits to give and take, reports to read, slots to share.
+
+Nothing here decides: every method does one thing in Redis, in one round trip where it can, and says
+what it found.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar, cast
+
+import orjson
+
+from engine.hotstate.connection import connect, load_script, server_run_id, text, translated
+from engine.hotstate.keys import Keys
+from engine.runtime.ports import WorkerInfo
+from engine.wire import Report, ReportKind
+
+_LOG = logging.getLogger(__name__)
+_STOP_TTL_S = 3600
+_GRANT_TTL_S = 60
+_LONGEST_BLOCK_S = 30.0
+_BATCH = 2000
+
+T = TypeVar("T")
+
+
+class RedisHotState:
+    """``ports.HotState`` on a real Redis. One for each thread that blocks in ``read_reports``.
+
+    Parameters
+    ----------
+    url
+        Address of Redis.
+    namespace
+        Prefix of every key.
+    """
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self._keys = Keys(namespace)
+        self._redis = connect(url)
+        self._blocking = connect(url, block_s=_LONGEST_BLOCK_S)
+        self._revoke_run = load_script(self._redis, "revoke_run")
+        self._admit = load_script(self._redis, "admit")
+        self._take_tokens = load_script(self._redis, "take_tokens")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+        self._blocking.close()
+
+    @translated
+    def epoch(self) -> tuple[str, str]:
+        """The server's run id, and the marker that a flush takes away."""
+        with self._redis.pipeline() as pipe:
+            pipe.set(self._keys.epoch, secrets.token_hex(8), nx=True)
+            pipe.get(self._keys.epoch)
+            pipe.info("server")
+            _, marker, info = pipe.execute()
+        return server_run_id(info), text(marker)
+
+    @translated
+    def write_permits(self, epoch: str, permits: Iterable[tuple[str, str, str]]) -> None:
+        """Store permits (run id, field, token); a newer token makes the older delivery stale."""
+        by_run: dict[str, dict[str, str]] = {}
+        for run_id, field, token in permits:
+            by_run.setdefault(run_id, {})[field] = f"p {token} {epoch}"
+        with self._redis.pipeline(transaction=False) as pipe:
+            for run_id, mapping in by_run.items():
+                for part in _batches(mapping.items()):
+                    pipe.hset(self._keys.permits(run_id), mapping=dict(part))
+            pipe.execute()
+
+    @translated
+    def revoke(self, run_id: str, fields: Iterable[str]) -> None:
+        """Delete the permits of some nodes of a run."""
+        for part in _batches(fields):
+            self._redis.hdel(self._keys.permits(run_id), *part)
+
+    @translated
+    def revoke_run(self, run_id: str) -> float:
+        """Delete every permit of a run; seconds since its youngest body began, ``inf`` if none."""
+        since_ms = cast(int, self._revoke_run(keys=[self._keys.permits(run_id)]))
+        return float("inf") if since_ms < 0 else since_ms / 1000
+
+    @translated
+    def stop(self, tokens: Iterable[str]) -> None:
+        """Tell running bodies to stop."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for token in tokens:
+                pipe.set(self._keys.stop(token), 1, ex=_STOP_TTL_S)
+            pipe.execute()
+
+    @translated
+    def grant(self, token: str, allowed: bool) -> None:
+        """Answer a body that asked to begin."""
+        with self._redis.pipeline() as pipe:
+            pipe.lpush(self._keys.grant(token), "1" if allowed else "0")
+            pipe.expire(self._keys.grant(token), _GRANT_TTL_S)
+            pipe.execute()
+
+    @translated
+    def read_reports(self, shard: int, after: str, count: int, block_s: float) -> Sequence[tuple[str, Report | None]]:
+        """Up to ``count`` reports after entry ``after`` (``"0"`` for all), waiting for the first.
+
+        After a flush ids may start lower: begin again from ``"0"`` whenever the marker changed.
+        """
+        # BLOCK 0 would wait for ever, so that no wait at all is a call without it.
+        block_ms = min(int(block_s * 1000), int(_LONGEST_BLOCK_S * 1000)) or None
+        streams: dict[Any, Any] = {self._keys.reports(shard): after}
+        reply = cast("list[Any]", self._blocking.xread(streams, count=count, block=block_ms))
+        if not reply:
+            return []
+        return [(text(entry), _parsed(entry, fields)) for entry, fields in reply[0][1]]
+
+    @translated
+    def delete_reports(self, shard: int, entries: Sequence[str]) -> None:
+        """Delete entries whose effect is committed."""
+        for part in _batches(entries):
+            self._redis.xdel(self._keys.reports(shard), *part)
+
+    @translated
+    def wake(self, shard: int) -> None:
+        """Tell the shard's scheduler to look at SQL now; never needed for correctness."""
+        self._redis.xadd(self._keys.reports(shard), {"r": Report(ReportKind.WAKE).to_bytes()})
+
+    @translated
+    def leases(self, shard: int) -> dict[str, float]:
+        """Seconds left on each claimed delivery's lease by Redis' own clock; negative if it ran out."""
+        with self._redis.pipeline() as pipe:
+            pipe.time()
+            pipe.zrange(self._keys.leases(shard), 0, -1, withscores=True)
+            (seconds, micros), entries = pipe.execute()
+        now_ms = seconds * 1000 + micros / 1000
+        return {text(token): (expiry_ms - now_ms) / 1000 for token, expiry_ms in entries}
+
+    @translated
+    def drop_leases(self, shard: int, tokens: Iterable[str]) -> None:
+        """Forget leases that ended or whose attempt was given up."""
+        for part in _batches(tokens):
+            self._redis.zrem(self._keys.leases(shard), *part)
+
+    @translated
+    def queue_lengths(self, queues: Iterable[str]) -> dict[str, int]:
+        """Messages waiting in each queue, over all priority steps."""
+        names = list(queues)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                for key in self._keys.queue(name):
+                    pipe.llen(key)
+            lengths = iter(pipe.execute())
+        return {name: sum(next(lengths) for _ in self._keys.queue(name)) for name in names}
+
+    @translated
+    def workers(self) -> Sequence[WorkerInfo]:
+        """The workers that announced themselves within the last lease time, by name."""
+        names = sorted(text(name) for name in cast("list[bytes]", self._redis.zrange(self._keys.workers, 0, -1)))
+        if not names:
+            return []
+        found = cast("list[bytes | None]", self._redis.mget([self._keys.worker(name) for name in names]))
+        told = [(name, orjson.loads(raw)) for name, raw in zip(names, found, strict=True) if raw is not None]
+        return [WorkerInfo(name, tuple(facts["queues"]), int(facts["slots"])) for name, facts in told]
+
+    @translated
+    def admit(self, pool: str, limit: int, shard: int, in_use: int, want: int) -> int:
+        """Take up to ``want`` slots of a pool; ``in_use`` is what this shard holds in truth."""
+        return cast(int, self._admit(keys=[self._keys.pool(pool)], args=[shard, in_use, limit, want]))
+
+    @translated
+    def take_tokens(self, bucket: str, per_s: float, burst: int, want: int) -> tuple[int, float]:
+        """Take up to ``want`` tokens; how many were granted, and seconds until there is another."""
+        reply = self._take_tokens(keys=[self._keys.bucket(bucket)], args=[per_s, burst, want])
+        granted, wait_ms = cast("list[int]", reply)
+        return granted, wait_ms / 1000
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while part := list(islice(iterator, _BATCH)):
+        yield part
+
+
+def _parsed(entry: Any, fields: Any) -> Report | None:
+    try:
+        return Report.from_bytes(dict(fields)[b"r"])
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        _LOG.error("report %s cannot be read and is dropped: %r", text(entry), error)
+        return None

@@ -1,0 +1,151 @@
+"""Hot state as a worker sees it: claim, begin, report, and say that it is alive.
+
+One object for each process; after a fork the child makes its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import orjson
+
+from engine.hotstate.connection import connect, load_script, text, translated
+from engine.hotstate.keys import Keys
+from engine.runtime.ports import WorkerInfo
+from engine.wire import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What became of a node of a delivery whose worker died.
+
+    Parameters
+    ----------
+    known
+        ``False`` if Redis is another by now and cannot say.
+    ours
+        Whether the permit still is this delivery's: neither reported, nor revoked, nor replaced.
+    begun_ms
+        Redis' millisecond in which the body began; ``None`` if it did not.
+    """
+
+    known: bool
+    ours: bool
+    begun_ms: int | None
+
+
+class WorkerHotState:
+    """What the worker pipeline asks of Redis.
+
+    Parameters
+    ----------
+    url
+        Address of Redis.
+    namespace
+        Prefix of every key.
+    grant_timeout_s
+        The longest wait for leave to begin.
+    """
+
+    def __init__(self, url: str, namespace: str, grant_timeout_s: float = 30.0) -> None:
+        self._keys = Keys(namespace)
+        self._redis = connect(url)
+        self._blocking = connect(url, block_s=grant_timeout_s)
+        self._grant_timeout_s = grant_timeout_s
+        self._claim = load_script(self._redis, "claim")
+        self._begin = load_script(self._redis, "begin")
+        self._report = load_script(self._redis, "report")
+        self._announce = load_script(self._redis, "announce")
+        self._held = load_script(self._redis, "held")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+        self._blocking.close()
+
+    @translated
+    def claim(
+        self, run_id: str, shard: int, fields: Sequence[str], token: str, epoch: str, nonce: str, lease_s: float
+    ) -> list[bool]:
+        """Claim nodes of a delivery and lease it; for each field whether it is ours.
+
+        ``nonce`` names this one execution: the same again is ours still (a lost reply), another is
+        refused (a second delivery of the same message).
+        """
+        reply = self._claim(
+            keys=[self._keys.permits(run_id), self._keys.leases(shard)],
+            args=[token, epoch, nonce, int(lease_s * 1000), *fields],
+        )
+        return [verdict == 1 for verdict in cast("list[int]", reply)]
+
+    @translated
+    def begin(self, run_id: str, field: str, token: str, epoch: str, nonce: str) -> bool:
+        """Whether the body may begin now: asked last, right before it."""
+        verdict = self._begin(keys=[self._keys.permits(run_id)], args=[field, token, epoch, nonce])
+        return cast(int, verdict) == 1
+
+    @translated
+    def report(self, shard: int, report: Report, ended: Iterable[str] = (), *, last: bool = False) -> None:
+        """Append a report, delete the permits of the nodes it ends, and with ``last`` the lease.
+
+        Repeating it after a lost reply appends a second copy, which the scheduler takes for a
+        duplicate.
+        """
+        keys = [self._keys.reports(shard), self._keys.permits(report.run_id), self._keys.leases(shard)]
+        self._report(keys=keys, args=[report.to_bytes(), report.token, int(last), *ended])
+
+    @translated
+    def append(self, shard: int, report: Report) -> None:
+        """Append a report that ends nothing."""
+        self._redis.xadd(self._keys.reports(shard), {"r": report.to_bytes()})
+
+    @translated
+    def wait_for_grant(self, token: str) -> bool:
+        """Whether the scheduler lets the body begin; ``False`` also if it does not answer in time."""
+        key = self._keys.grant(token)
+        answer = cast("tuple[bytes, bytes] | None", self._blocking.blpop([key], timeout=self._grant_timeout_s))
+        self._redis.delete(key)
+        return answer is not None and answer[1] == b"1"
+
+    @translated
+    def stop_requested(self, token: str) -> bool:
+        """Whether the delivery's bodies were told to stop."""
+        return self._redis.exists(self._keys.stop(token)) == 1
+
+    @translated
+    def announce(self, info: WorkerInfo, active: Mapping[str, int], lease_s: float) -> set[str]:
+        """Renew the worker's own lease and those of ``active`` (token to shard); the tokens to stop."""
+        tokens = list(active)
+        keys = [self._keys.worker(info.name), self._keys.workers, self._keys.stop_prefix]
+        facts = orjson.dumps({"queues": info.queues, "slots": info.slots})
+        stopped = self._announce(
+            keys=[*keys, *(self._keys.leases(active[token]) for token in tokens)],
+            args=[facts, info.name, int(lease_s * 1000), *tokens],
+        )
+        return {tokens[index - 1] for index in cast("list[int]", stopped)}
+
+    @translated
+    def leave(self, name: str) -> None:
+        """Say that the worker stops, so that nobody counts on it for another lease time."""
+        with self._redis.pipeline() as pipe:
+            pipe.delete(self._keys.worker(name))
+            pipe.zrem(self._keys.workers, name)
+            pipe.execute()
+
+    @translated
+    def held(self, run_id: str, fields: Sequence[str], token: str, epoch: str) -> list[Held]:
+        """What became of each node of a delivery, asked after its worker died."""
+        reply = self._held(keys=[self._keys.permits(run_id)], args=[token, epoch, *fields])
+        marks = [int(text(mark)) for mark in cast("list[bytes]", reply)]
+        return [Held(mark != -2, mark >= 0, mark if mark > 0 else None) for mark in marks]
+
+    @translated
+    def waiting(self, queues: Iterable[str]) -> int:
+        """Messages waiting in these queues together."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in queues:
+                for key in self._keys.queue(name):
+                    pipe.llen(key)
+            return sum(pipe.execute())
