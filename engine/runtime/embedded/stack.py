@@ -1,0 +1,156 @@
+"""Start, watch and stop the processes that run plans on this machine.
+
+One process owns the stack of a home; others that come meanwhile share it, and the owner waits for
+them before it stops. Children start in parallel: a worker's imports take longer than Redis's start.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+
+from engine.errors import Unavailable
+from engine.runtime.embedded.child import Command
+from engine.runtime.embedded.home import Home, Lock, StackInfo
+from engine.runtime.embedded.redis import RedisPlace
+from engine.runtime.embedded.supervisor import Supervisor
+from settings import Settings, as_environment
+
+ATTACH_TIMEOUT_S = 30.0
+_LOG_LIMIT_BYTES = 10_000_000
+
+
+class Stack:
+    """The embedded stack of one home, as this process sees it: its own, or another's that it shares.
+
+    Parameters
+    ----------
+    settings
+        ``redis_url`` must be ``None``.
+    queues
+        Queues that must be served; only the workers for these are started.
+    command
+        What people typed, told to others that share the stack.
+    """
+
+    def __init__(self, settings: Settings, queues: Iterable[str], command: str = "flywheel run") -> None:
+        self._given = settings
+        self._queues = tuple(dict.fromkeys(queues))
+        self._command = command
+        self.home = Home(settings.home)
+        self.place = RedisPlace(self.home)
+        self.settings = settings.model_copy(update={"redis_url": self.place.url})
+        self.supervisor = Supervisor()
+        self.owner: StackInfo | None = None
+        self._own: Lock | None = None
+        self._use: Lock | None = None
+        self._closing: Lock | None = None
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process started the stack and will stop it."""
+        return self._own is not None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the stack cannot work (a child that keeps dying), or ``None``."""
+        return self.supervisor.failure
+
+    def start(self) -> None:
+        """Start what is missing; return when Redis answers.
+
+        Raises
+        ------
+        Unavailable
+            If Redis cannot be started, or another owner's stack does not come up.
+        """
+        self._own = self.home.own()
+        try:
+            if self._own is None:
+                self._attach()
+            else:
+                self._launch()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _launch(self) -> None:
+        self._use = self.home.use()
+        for log in self.home.logs.glob("*.log"):
+            if log.stat().st_size > _LOG_LIMIT_BYTES:
+                log.replace(log.with_suffix(".log.1"))
+        self.place.end_leftover()
+        redis = self.supervisor.start(self.place.command())
+        self.supervisor.start(self._scheduler())
+        for group in self._groups(self._queues):
+            self.supervisor.start(self._worker(group))
+        self.place.wait(redis)
+        self.supervisor.watch()
+        self.home.publish(StackInfo(os.getpid(), self.place.url, self._served(self._queues), self._command))
+
+    def _attach(self) -> None:
+        deadline = time.monotonic() + ATTACH_TIMEOUT_S
+        while (self.owner is None or self._use is None) and time.monotonic() < deadline:
+            self._own = self.home.own()
+            if self._own is not None:  # the owner was stopping and is gone: take its place
+                self._launch()
+                return
+            self._use = self._use or self.home.use()
+            self.owner = self.home.info()
+            time.sleep(0.05)
+        if self.owner is None or self._use is None:
+            raise Unavailable(
+                f"another flywheel process holds {self.home.path} but offers no stack; see {self.home.logs}"
+            )
+        missing = [queue for queue in self._queues if queue not in self.owner.queues]
+        for group in self._groups(missing):
+            self.supervisor.start(self._worker(group))
+        self.supervisor.watch()
+
+    def _groups(self, queues: Iterable[str]) -> list[str]:
+        """``cpu`` and ``io``, as far as ``queues`` need them: every queue but ``cpu`` is served by threads."""
+        return sorted({"cpu" if queue == "cpu" else "io" for queue in queues})
+
+    def _served(self, queues: Iterable[str]) -> tuple[str, ...]:
+        groups = self._groups(queues)
+        return tuple(queue for queue in self._given.queues if ("cpu" if queue == "cpu" else "io") in groups)
+
+    def _scheduler(self) -> Command:
+        return self._engine("scheduler", ("scheduler",), grace_s=10.0)
+
+    def _worker(self, group: str) -> Command:
+        queues = ["cpu"] if group == "cpu" else [queue for queue in self._given.queues if queue != "cpu"]
+        pool, slots = ("prefork", self._given.cpu_slots) if group == "cpu" else ("threads", self._given.io_slots)
+        arguments = ("worker", "--queues", ",".join(queues), "--pool", pool, "--concurrency", str(slots))
+        return self._engine(f"worker-{group}", arguments, grace_s=self._given.stop_grace_s + 5)
+
+    def _engine(self, name: str, arguments: tuple[str, ...], grace_s: float) -> Command:
+        # -P: a folder named `engine` or `tasks` in the current folder must not stand in for ours.
+        command = (sys.executable, "-P", "-m", "engine.cli.main", *arguments)
+        return Command(name, command, as_environment(self.settings), self.home.logs / f"{name}.log", grace_s)
+
+    def in_use(self) -> bool:
+        """Whether other processes rely on this stack; if not, none can from now on."""
+        if self._use is not None:
+            self._use.release()
+            self._use = None
+        self._closing = self._closing or self.home.close()
+        return self._closing is None
+
+    def stop(self) -> list[str]:
+        """Stop what this process started, workers first and Redis last.
+
+        Returns
+        -------
+        list of str
+            Names of the processes that had to be killed.
+        """
+        if self.owned:
+            self.home.withdraw()
+        stubborn = self.supervisor.stop()
+        for lock in filter(None, (self._use, self._closing, self._own)):
+            lock.release()
+        self._own = self._use = self._closing = None
+        return stubborn

@@ -1,0 +1,103 @@
+"""Watches children: starts anew what dies, gives up on what keeps dying, stops all in order."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+
+from engine.runtime.embedded.child import RECYCLE, Child, Command
+
+SETTLED_S = 20.0
+"""A child that lived this long starts with a clean record."""
+DEATHS_MAX = 5
+"""Deaths in a row after which a child is given up."""
+_STOP_ORDER = ("worker", "scheduler", "redis")
+
+
+class Supervisor:
+    """Keeps a set of commands running until told to stop.
+
+    Children are started by the thread that lives longest: the kernel's parent-death signal follows
+    the thread that forked, not the process. So the first start is the caller's main thread, and
+    every later one is the watching thread, which ends only when all children have.
+    """
+
+    def __init__(self) -> None:
+        self._children: dict[str, Child] = {}
+        self._deaths: dict[str, int] = {}
+        self._ended: queue.SimpleQueue[Child | None] = queue.SimpleQueue()
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.failure: str | None = None
+        self.restarts: dict[str, int] = {}
+
+    def start(self, command: Command) -> Child:
+        """Start a child, to be kept alive from now on."""
+        child = Child(command, self._ended.put)
+        with self._changed:
+            self._children[command.name] = child
+        return child
+
+    def watch(self) -> None:
+        """Begin to start anew what dies."""
+        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        self._thread.start()
+
+    def children(self) -> dict[str, Child]:
+        """The present child of each name."""
+        with self._changed:
+            return dict(self._children)
+
+    def _watch(self) -> None:
+        while (child := self._ended.get()) is not None:
+            if not self._stopping.is_set():
+                self._restart(child)
+
+    def _restart(self, child: Child) -> None:
+        name = child.command.name
+        if child.status == RECYCLE:
+            wait_s = 0.0
+        else:
+            self._deaths[name] = 1 if child.lifetime_s > SETTLED_S else self._deaths.get(name, 0) + 1
+            wait_s = min(10.0, 0.2 * 2 ** self._deaths[name])
+        if self._deaths.get(name, 0) >= DEATHS_MAX:
+            lines = "\n  ".join(child.last_lines())
+            died = f"{name} died {DEATHS_MAX} times in a row ({_status(child)})"
+            self.failure = f"{died}; the end of {child.command.log}:\n  {lines}"
+            return
+        if not self._stopping.wait(wait_s):
+            self.restarts[name] = self.restarts.get(name, 0) + 1
+            self.start(child.command)
+
+    def stop(self) -> list[str]:
+        """Stop every child: workers, then the scheduler, which stores their last reports, then Redis.
+
+        Returns
+        -------
+        list of str
+            Names of those that did not stop in their time and were killed.
+        """
+        self._stopping.set()
+        self._ended.put(None)
+        stubborn = [name for kind in _STOP_ORDER for name in self._stop_kind(kind)]
+        if self._thread is not None:
+            self._thread.join(5)
+        return stubborn
+
+    def _stop_kind(self, kind: str) -> list[str]:
+        chosen = [child for name, child in self.children().items() if name.split("-")[0] == kind]
+        for child in chosen:
+            child.terminate()
+        deadline = time.monotonic() + max((child.command.grace_s for child in chosen), default=0.0)
+        stubborn = [child for child in chosen if not child.join(max(0.0, deadline - time.monotonic()))]
+        for child in stubborn:
+            child.kill()
+            child.join(5)
+        return [child.command.name for child in stubborn]
+
+
+def _status(child: Child) -> str:
+    status = child.status
+    return f"exit {status}" if status is None or status >= 0 else f"signal {-status}"
