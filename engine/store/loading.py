@@ -61,7 +61,7 @@ def load(database: Database, run_id: str) -> RunSnapshot:
             raise NotFound(f"no run {run_id}")
         step_rows = connection.execute(select(*steps).where(*told).order_by(STEP.c.step_no)).all()
         node_rows = connection.execute(nodes.order_by(NODE.c.step_no, NODE.c.item)).all()
-        attempt_rows = connection.execute(_open_attempts(run_id)).all()
+        attempt_rows = connection.execute(open_attempts(run_id)).all()
     states = {state.value: state for state in NodeState}
     return RunSnapshot(
         run=_run_row(run),
@@ -112,10 +112,14 @@ def last_error(database: Database, run_id: str, step_no: int) -> str | None:
     return None if error is None else str(orjson.loads(error)["message"])
 
 
-def _open_attempts(run_id: str) -> Select[Any]:
-    """The highest attempt of each node without a final state, and sums over all its attempts."""
+def open_attempts(run_id: str, step_no: int | None = None) -> Select[Any]:
+    """The highest attempt of each node without a final state, and sums over all its attempts.
+
+    Of one step, or of the whole run if ``step_no`` is ``None``.
+    """
     node = (ATTEMPT.c.step_no, ATTEMPT.c.item)
     same = and_(NODE.c.run_id == ATTEMPT.c.run_id, NODE.c.step_no == ATTEMPT.c.step_no, NODE.c.item == ATTEMPT.c.item)
+    of_step = () if step_no is None else (ATTEMPT.c.step_no == step_no,)
     totals = (
         select(
             *node,
@@ -124,7 +128,7 @@ def _open_attempts(run_id: str) -> Select[Any]:
             func.sum(case((ATTEMPT.c.outcome.in_(_TRIES), 1), else_=0)).label("tries"),
             func.min(ATTEMPT.c.begun_at).label("first_begun_at"),
         )
-        .where(ATTEMPT.c.run_id == run_id, ~select(1).where(same).correlate(ATTEMPT).exists())
+        .where(ATTEMPT.c.run_id == run_id, *of_step, ~select(1).where(same).correlate(ATTEMPT).exists())
         .group_by(*node)
         .cte("totals")
     )

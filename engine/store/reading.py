@@ -56,8 +56,12 @@ def find_run_id(connection: Connection, name: str) -> str:
 def get(database: Database, name: str) -> RunView:
     """One run by id, unique beginning of an id, or ``@last``. Raises ``NotFound``."""
     with database.reading(f"read run {name}") as connection:
-        run_id = find_run_id(connection, name)
-        return _views(connection, select(*RUN_COLUMNS).where(RUN.c.id == run_id))[0]
+        return run_view(connection, find_run_id(connection, name))
+
+
+def run_view(connection: Connection, run_id: str) -> RunView:
+    """One run by its whole id, which exists."""
+    return _views(connection, select(*RUN_COLUMNS).where(RUN.c.id == run_id))[0]
 
 
 def list_runs(

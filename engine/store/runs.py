@@ -10,11 +10,22 @@ from typing import Any
 
 from engine.clock import Clock, SystemClock
 from engine.scheduling.records import RunState
-from engine.store import reading, submission
+from engine.store import details, progress, reading, submission
 from engine.store.engines import Database
 from engine.store.schema import migrate
 from engine.store.submission import NewRun
-from engine.store.views import CommandView, RunView
+from engine.store.views import (
+    AttemptView,
+    CommandView,
+    DecisionView,
+    LogView,
+    NodeResult,
+    NodeView,
+    QueueBacklog,
+    RunProgress,
+    RunView,
+    StepView,
+)
 from engine.wire import Value
 
 __all__ = ("NewRun", "RunStore")
@@ -85,6 +96,46 @@ class RunStore:
     def plan_source(self, run: str) -> dict[str, Any]:
         """The plan that the run keeps, as JSON data."""
         return reading.plan_of(self.database, run)
+
+    def progress(self, run: str) -> RunProgress:
+        """A run and where the nodes of each step are; cheap enough to ask four times a second."""
+        return progress.progress(self.database, run)
+
+    def queue_backlog(self) -> list[QueueBacklog]:
+        """What waits for each queue as far as SQL knows, busiest first."""
+        return progress.queue_backlog(self.database)
+
+    def steps(self, run: str) -> list[StepView]:
+        """A run's steps in topological order."""
+        return details.steps(self.database, run)
+
+    def step_named(self, run: str, path: str) -> StepView:
+        """The step of that path. Raises ``NotFound``, listing the paths there are."""
+        return details.step_named(self.database, run, path)
+
+    def nodes(
+        self, run: str, step_no: int, state: str | None = None, limit: int = 100, after: int = -1
+    ) -> list[NodeView]:
+        """A step's nodes with ``item > after``; all, or those in ``state`` (see ``NodeView``)."""
+        return details.nodes(self.database, run, step_no, state, limit, after)
+
+    def attempts(self, run: str, step_no: int, item: int = 0) -> list[AttemptView]:
+        """Every attempt at a node, in order."""
+        return details.attempts(self.database, run, step_no, item)
+
+    def logs(
+        self, run: str, step_no: int | None = None, item: int | None = None, after: int = 0, limit: int = 1000
+    ) -> list[LogView]:
+        """Logged lines with ``number > after``, oldest first: a run's, a step's, or a node's."""
+        return details.logs(self.database, run, step_no, item, after, limit)
+
+    def decisions(self, run: str, step_no: int | None = None) -> list[DecisionView]:
+        """The choices the engine made for a run, oldest first."""
+        return details.decisions(self.database, run, step_no)
+
+    def result(self, run: str, step_no: int, item: int = 0) -> NodeResult:
+        """A finished node's state and value, packed. Raises ``NotFound`` while it has none."""
+        return details.result(self.database, run, step_no, item)
 
     def close(self) -> None:
         """Close every connection."""
