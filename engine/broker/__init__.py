@@ -1,1 +1,1 @@
-"""Celery: the application, its queues and pipelined publishing. The only importer of celery and kombu."""
+"""Celery over Redis: the app, publishing, and the hooks a worker needs. The only importer of celery."""

@@ -1,0 +1,123 @@
+"""Publishing deliveries: pipelined, by name, with nothing in sight but ids.
+
+The scheduler publishes task types whose modules it never imports, so messages are made by name. What
+Flower shows of a message is made here as well, and holds ids only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import KombuError
+
+from engine.broker.app import DEFAULT_PRIORITY
+from engine.errors import Unavailable, UsageError
+from engine.ids import node_key
+from engine.wire import Delivery
+
+HARD_MARGIN_S = 10.0
+"""Seconds a prefork child may go past all its bodies' own timeouts before it is killed."""
+
+
+class CeleryPublisher:
+    """``ports.Publisher`` over kombu's pipelined publishing. For one thread.
+
+    Parameters
+    ----------
+    app
+        The Celery app; every queue published to must be declared in it.
+    grant_timeout_s
+        Seconds an ``external`` body may wait for leave to begin, which its time limit must allow for.
+    """
+
+    def __init__(self, app: Celery, grant_timeout_s: float = 30.0) -> None:
+        self._app = app
+        self._grant_timeout_s = grant_timeout_s
+        self._producer: Any = None
+        self._origin = "scheduler"
+
+    def publish(self, deliveries: Sequence[Delivery], priority: Mapping[str, int] | None = None) -> None:
+        """Send ``deliveries`` in order, in few round trips.
+
+        Parameters
+        ----------
+        priority
+            Broker priority by token, 0 first and 9 last; others get the default.
+
+        Raises
+        ------
+        Unavailable
+            If the broker cannot be reached. Any part of the messages may have been sent.
+        UsageError
+            If a queue is not declared; nothing was sent then.
+        """
+        priorities = priority or {}
+        self._check_queues(deliveries)
+        try:
+            producer = self._connected()
+            with producer.connection._reraise_as_library_errors(), producer.batch():
+                for delivery in deliveries:
+                    self._send(producer, delivery, priorities.get(delivery.token, DEFAULT_PRIORITY))
+        except (KombuError, OSError) as error:
+            self.close()
+            raise Unavailable(f"the broker did not take {len(deliveries)} messages: {error}") from error
+
+    def close(self) -> None:
+        """Close the connection; the next publish opens another."""
+        if self._producer is not None:
+            connection, self._producer = self._producer.connection, None
+            connection.release()
+
+    def _connected(self) -> Any:
+        if self._producer is None:
+            self._producer = self._app.amqp.Producer(self._app.connection_for_write(), auto_declare=False)
+        return self._producer
+
+    def _check_queues(self, deliveries: Sequence[Delivery]) -> None:
+        declared = self._app.amqp.queues
+        for name in dict.fromkeys(delivery.queue for delivery in deliveries):
+            if name not in declared:
+                known = ", ".join(sorted(declared))
+                raise UsageError(f"queue {name!r} is not declared; known are {known}. Add it to FLYWHEEL_QUEUES")
+
+    def _send(self, producer: Any, delivery: Delivery, priority: int) -> None:
+        amqp = self._app.amqp
+        shown, searchable = described(delivery)
+        message = amqp.as_task_v2(
+            delivery.token,
+            delivery.task,
+            kwargs={"delivery": delivery.to_json()},
+            argsrepr=shown,
+            kwargsrepr=searchable,
+            time_limit=hard_limit_s(delivery, self._grant_timeout_s),
+            ignore_result=True,
+            origin=self._origin,
+        )
+        amqp.send_task_message(producer, delivery.task, message, queue=delivery.queue, priority=priority, retry=False)
+
+
+def described(delivery: Delivery) -> tuple[str, str]:
+    """What Flower shows as arguments, and the literal dict that its ``kwargs:run=…`` search reads."""
+    first = delivery.nodes[0]
+    node = node_key(delivery.path, first.item, delivery.fanned)
+    shown = (
+        f"run={delivery.run_id} step={delivery.path} node={node} attempt={first.attempt} nodes={len(delivery.nodes)}"
+    )
+    searchable = {"run": delivery.run_id, "step": delivery.path, "node": node, "attempt": first.attempt}
+    return shown, repr(searchable)
+
+
+def hard_limit_s(delivery: Delivery, grant_timeout_s: float) -> float | None:
+    """Seconds after which a prefork child that still holds this message is killed; ``None`` for never.
+
+    A body's own timeout is kept inside the child, for each body of a chunk and each try; this is for
+    bodies that do not heed it.
+    """
+    if delivery.timeout_s is None:
+        return None
+    waits_s = delivery.retry.waits_s if delivery.retry else ()
+    each_s = delivery.timeout_s * (len(waits_s) + 1) + sum(waits_s)
+    asking_s = grant_timeout_s if delivery.effects == "external" else 0.0
+    return each_s * len(delivery.nodes) + asking_s + HARD_MARGIN_S
