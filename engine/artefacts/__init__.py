@@ -1,1 +1,1 @@
-"""Content-addressed artefacts: where values too large to travel rest."""
+"""Content-addressed bytes outside the database, and the values that refer to them."""
