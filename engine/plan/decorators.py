@@ -1,0 +1,198 @@
+"""The Python face: ``@task`` makes a function a task type, ``@plan`` makes one a plan.
+
+A task called while a plan is traced notes a step and gives a reference; called anywhere else it just
+runs, so that tasks and whole plans can be tried without an engine. Type checkers see the function's
+own signature in both cases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import update_wrapper
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from engine.errors import UsageError
+from engine.plan.binding import Binding, binding_of, make_binding
+from engine.plan.durations import duration_s
+from engine.plan.local import local_context
+from engine.plan.plan_function import PlanFunction, plan
+from engine.plan.ref import Ref
+from engine.plan.registry import REGISTRY, Registry
+from engine.plan.tasktype import Effects, TaskContext, TaskType
+from engine.plan.trace import current_trace
+
+__all__ = ["PlanFunction", "Task", "TaskDecorator", "plan", "task"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_OPTIONS = frozenset({
+    "name", "after", "for_each", "max_parallel", "when", "join", "retry", "timeout", "on_failure", "queue",
+    "phase", "skill", "effects", "pools", "description",
+})  # fmt: skip
+
+
+class Task(Generic[P, R]):
+    """A task type with its function's own signature.
+
+    Parameters
+    ----------
+    task_type
+        What it registered.
+    chosen
+        Step options given with ``options``.
+    """
+
+    def __init__(self, task_type: TaskType, chosen: Mapping[str, Any] | None = None) -> None:
+        self.task_type = task_type
+        self.chosen: Mapping[str, Any] = chosen or {}
+        update_wrapper(self, task_type.function, updated=())
+
+    def __repr__(self) -> str:
+        return f"<Task {self.task_type.name}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        trace = current_trace()
+        if trace is None:
+            return self._run(args, kwargs)
+        step = {"task": self.task_type.name, "with": self._arguments(args, kwargs)}
+        return trace.add(self._step_name(), step, self.chosen)  # type: ignore[return-value]  # the reference stands for it
+
+    def map(self: Task[Concatenate[T, Q], R], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
+        """One node an item, each as the first argument; the list of their results."""
+        trace = current_trace()
+        if trace is None:
+            return [self._run((item, *args), kwargs) for item in items]
+        step = {
+            "task": self.task_type.name,
+            "for_each": str(items) if isinstance(items, Ref) else list(items),
+            "with": self._arguments((Ref(("item",)), *args), kwargs),
+        }
+        return trace.add(self._step_name(), step, self.chosen)  # type: ignore[return-value]  # the reference stands for it
+
+    def options(self, **options: Any) -> Task[P, R]:
+        """The same task with a step's clauses: ``name``, ``retry``, ``timeout``, ``when``, ``after`` and so on."""
+        unknown = sorted(options.keys() - _OPTIONS)
+        if unknown:
+            raise UsageError(f"{self.task_type.name}: a step has no {', '.join(unknown)}; it has {sorted(_OPTIONS)}")
+        return Task(self.task_type, {**self.chosen, **options})
+
+    @property
+    def name(self) -> str:
+        """The task type's name."""
+        return self.task_type.name
+
+    def _run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> R:
+        """The function itself; a context is made where none is given."""
+        function, context = self.task_type.function, self._binding.context
+        given = dict(kwargs)
+        if context is not None and not any(isinstance(value, TaskContext) for value in (*args, *kwargs.values())):
+            args, given = self._with_context(args, given, context)
+        result = function(*args, **given)
+        if inspect.iscoroutine(result):
+            return asyncio.run(result)  # type: ignore[no-any-return]  # the coroutine's own result
+        return result  # type: ignore[no-any-return]  # the function's own result
+
+    def _with_context(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], name: str
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        names = list(inspect.signature(self.task_type.function).parameters)
+        place = names.index(name)
+        context = local_context(self.task_type.name)
+        if place < len(args):
+            return (*args[:place], context, *args[place:]), kwargs
+        return args, {**kwargs, name: context}
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        binding = self._binding
+        names = list(binding.parameters)
+        if len(args) > len(names):
+            raise UsageError(f"{self.task_type.name} takes {len(names)} arguments, not {len(args)}")
+        twice = sorted(set(names[: len(args)]) & kwargs.keys())
+        if twice:
+            raise UsageError(f"{self.task_type.name}: {', '.join(twice)} is given twice")
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        unknown = sorted(given.keys() - set(names)) if not binding.any_name else []
+        missing = sorted(binding.required - given.keys())
+        if unknown or missing:
+            wrong = [f"unknown argument {name!r}" for name in unknown]
+            wrong += [f"argument {name!r} is missing" for name in missing]
+            raise UsageError(f"{self.task_type.name}: {'; '.join(wrong)}")
+        return given
+
+    @property
+    def _binding(self) -> Binding:
+        return binding_of(self.task_type)
+
+    def _step_name(self) -> str:
+        return self.task_type.name.rsplit(".", 1)[-1].lower()
+
+
+class TaskDecorator(Protocol):
+    """What ``task(…)`` gives: the function's signature without its context, its result awaited."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[TaskContext, P], Awaitable[R]]) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[TaskContext, P], R]) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]]) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R]) -> Task[P, R]: ...
+
+
+def task(
+    name: str | None = None,
+    *,
+    effects: Effects | str = "external",
+    queue: str = "io",
+    timeout: float | str | None = None,
+    registry: Registry | None = None,
+) -> TaskDecorator:
+    """Make a function a task type.
+
+    Parameters
+    ----------
+    name
+        Dotted name; the module's last name and the function's if left out: ``files.read``.
+    effects
+        ``none``, ``idempotent`` or ``external``: what running it twice does to the world.
+    queue
+        ``io`` for bodies that wait, ``cpu`` for bodies that compute, or a queue of your own.
+    timeout
+        Duration that one attempt may take unless the step says otherwise.
+
+    Raises
+    ------
+    UsageError
+        The signature cannot be filled from a plan, or another task type has that name.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Task[Any, Any]:
+        full_name = name or _default_name(function)
+        task_type = TaskType(
+            name=full_name,
+            function=function,
+            effects=Effects(effects),
+            queue=queue,
+            timeout_s=None if timeout is None else duration_s(timeout),
+            summary=(inspect.getdoc(function) or "").partition("\n")[0],
+            binding=make_binding(function, full_name),
+        )
+        (registry if registry is not None else REGISTRY).register(task_type)
+        return Task(task_type)
+
+    if callable(name):
+        raise UsageError("write @task(), with parentheses")
+    return decorate
+
+
+def _default_name(function: Callable[..., Any]) -> str:
+    module = function.__module__.rsplit(".", 1)[-1]
+    function_name = re.sub(r"\W", "_", function.__name__)
+    return function_name if module == "__main__" else f"{module}.{function_name}"

@@ -1,0 +1,219 @@
+"""What an author writes, once read: a plan, its inputs and its steps.
+
+One model behind two faces, YAML files (``engine.plan.files``) and Python (``engine.plan.decorators``).
+It checks what can be seen in one place of a plan; what needs the whole graph or the known task types
+is ``engine.dag.compile``'s. Nothing here reads files or imports tasks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal, Self
+
+import orjson
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from engine.plan.clauses import Clause, FailureClause, JoinClause, Retry
+from engine.plan.durations import PositiveDuration
+from engine.plan.names import RESERVED_STEPS, Identifier, PlanName, QueueName, TaskName
+from engine.plan.references import lone_reference
+from engine.plan.tasktype import Effects
+
+InputType = Literal["string", "integer", "number", "boolean", "list", "object", "any"]
+Text = Annotated[str, StringConstraints(max_length=64_000)]
+"""One text in a plan; longer ones belong in a file that a task reads."""
+Limit = Annotated[int, Field(strict=True, ge=1)]
+
+_CONFIG = ConfigDict(coerce_numbers_to_str=True, allow_inf_nan=False)
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {
+    "string": TypeAdapter(str, config=_CONFIG),
+    "integer": TypeAdapter(int),
+    "number": TypeAdapter(int | float, config=_CONFIG),
+    "boolean": TypeAdapter(bool),
+    "list": TypeAdapter(list[JsonValue], config=_CONFIG),
+    "object": TypeAdapter(dict[str, JsonValue], config=_CONFIG),
+    "any": TypeAdapter(JsonValue, config=_CONFIG),
+}
+
+
+_EXAMPLE = {"example": "{{ steps.scan.output }}"}
+
+
+class Input(Clause):
+    """One input of a plan. It is required unless it has a default or says otherwise."""
+
+    type: InputType = "any"
+    default: JsonValue = None
+    description: str = ""
+    required: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_default_makes_it_optional(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "default" in data and "required" not in data:
+            return {**data, "required": False}
+        return data
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> Self:
+        if self.required and self.default is not None:
+            raise PydanticCustomError("default", "an input with a default is never required: leave one of them out")
+        if self.default is not None:
+            try:
+                self.parse(self.default)
+            except ValidationError as error:
+                message = error.errors(include_url=False, include_context=False)[0]["msg"]
+                facts = {"type": self.type, "why": message}
+                raise PydanticCustomError("default", "the default is no {type}: {why}", facts) from None
+        return self
+
+    def parse(self, value: Any) -> Any:
+        """``value`` as this input's type; raises pydantic's ``ValidationError``. ``None`` stands for "not given"."""
+        if value is None and not self.required:
+            return self.default
+        return _ADAPTERS[self.type].validate_python(value)
+
+
+class Step(Clause):
+    """One step: a task with its arguments, or another plan with its inputs."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    task: TaskName | None = None
+    """Name of the task type this step runs."""
+    plan: _PlanOrName | None = None
+    """Name of the plan this step stands for, or that plan itself."""
+    with_: dict[str, JsonValue] = Field(default_factory=dict, alias="with")
+    """Arguments; strings may hold templates."""
+    after: tuple[Identifier, ...] = ()
+    """Steps to wait for whose outputs are not used."""
+    for_each: Annotated[
+        Annotated[list[JsonValue], Tag("list")] | Annotated[Text, Tag("reference")],
+        Discriminator(lambda value: "reference" if isinstance(value, str) else "list"),
+    ] | None = None  # fmt: skip
+    """A list, or one lone reference to a list: the step becomes one node an item."""
+    max_parallel: Limit | None = None
+    """Nodes of this step that may run at once."""
+    when: Text | None = None
+    """Expression; the step, or each item's node, is skipped unless it holds."""
+    join: JoinClause = "all"
+    """When the step may start, seen from its parents."""
+    retry: Retry = Retry()
+    timeout: PositiveDuration | None = None
+    """How long one attempt may run; the task type's own if left out."""
+    on_failure: FailureClause = "fail"
+    queue: QueueName | None = None
+    """The task type's own if left out."""
+    phase: Literal["planning", "execution", "checking", "consolidation"] = "execution"
+    """What the step is for; cost and latency are broken down by it."""
+    skill: str | None = Field(default=None, min_length=1, max_length=128)
+    """What the step is an instance of for accounting; its task type if left out."""
+    effects: Effects | None = None
+    """What running it twice does to the world; the task type's own if left out."""
+    pools: tuple[Identifier, ...] = ()
+    """Concurrency pools of which each running node holds a slot."""
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _one_of_task_and_plan(self) -> Self:
+        if (self.task is None) == (self.plan is None):
+            both = "a step has a task or a plan, not both" if self.task else "a step needs a task or a plan"
+            raise PydanticCustomError("task_or_plan", "{why}", {"why": both})
+        return self
+
+    @field_validator("for_each")
+    @classmethod
+    def _is_a_lone_reference(cls, value: Any) -> Any:
+        if isinstance(value, str) and lone_reference(value) is None:
+            raise PydanticCustomError("for_each", "give a list, or one lone reference to one: {example}", _EXAMPLE)
+        return value
+
+
+class Plan(Clause):
+    """A whole plan. The order in which steps are written means nothing."""
+
+    name: PlanName
+    description: str = ""
+    inputs: dict[Identifier, Input] = Field(default_factory=dict)
+    steps: dict[Identifier, Step] = Field(min_length=1)
+    outputs: JsonValue = None
+    """A tree whose leaves are literals or lone references: what the run hands back."""
+    tags: tuple[str, ...] = ()
+    priority: Annotated[int, Field(strict=True, ge=-1000, le=1000)] = 0
+    """Higher goes first."""
+    deadline: PositiveDuration | None = None
+    """From submission on; the run fails when it passes."""
+    value_of_time_usd_per_h: Annotated[float, Field(ge=0)] | None = None
+    """What finishing an hour sooner is worth."""
+    pools: dict[Identifier, Limit] = Field(default_factory=dict)
+    """Concurrency limits of this plan's own."""
+    goal: Text | None = None
+    """Expression that, once true, makes the rest unnecessary. Reserved."""
+    budget: dict[str, JsonValue] | None = None
+    """Reserved."""
+    quality: dict[str, JsonValue] | None = None
+    """Reserved."""
+    schedule: dict[str, JsonValue] | None = None
+    """Reserved."""
+
+    @field_validator("steps")
+    @classmethod
+    def _names_are_free(cls, steps: dict[str, Step]) -> dict[str, Step]:
+        taken = sorted(RESERVED_STEPS & steps.keys())
+        if taken:
+            raise PydanticCustomError("reserved", "no step may be called {names}", {"names": " or ".join(taken)})
+        return steps
+
+
+def _plan_form(value: Any) -> str:
+    return "name" if isinstance(value, str) else "Plan"
+
+
+_PlanOrName = Annotated[
+    Annotated[PlanName, Tag("name")] | Annotated[Plan, Tag("Plan")],
+    Discriminator(_plan_form),
+]
+Step.model_rebuild()
+Plan.model_rebuild()
+
+
+def plan_data(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON data, defaults left out; ``Plan.model_validate`` makes the same plan of it."""
+    return plan.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def plan_hash(plan: Plan) -> str:
+    """The plan's version: SHA-256, in hex, of everything in it that changes what a run does or shows.
+
+    Left out are descriptions and the order of keys, so that a YAML plan and a Python plan of the same
+    content have one version. Task types' code is not part of it; their defaults are, once
+    ``engine.dag.compile.freeze_task_defaults`` has written them in.
+    """
+    text = orjson.dumps(_without_descriptions(plan_data(plan)), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()
+
+
+def _without_descriptions(plan: dict[str, Any]) -> dict[str, Any]:
+    bare = {key: value for key, value in plan.items() if key != "description"}
+    for part in ("inputs", "steps"):
+        if part in plan:
+            bare[part] = {
+                name: {key: value for key, value in entry.items() if key != "description"}
+                for name, entry in plan[part].items()
+            }
+    for step in bare["steps"].values():
+        if isinstance(step.get("plan"), dict):
+            step["plan"] = _without_descriptions(step["plan"])
+    return bare

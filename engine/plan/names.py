@@ -1,0 +1,42 @@
+"""Names in plans: which are allowed, and which was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+"""Name of a step, an input or a pool."""
+
+PlanName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+"""Name of a plan."""
+
+TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=128)]
+"""Name of a task type, dotted: ``files.read``."""
+
+QueueName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
+"""Name of a queue."""
+
+RESERVED_STEPS = frozenset({"inputs", "outputs"})
+"""No step may be called so: they name the two ends of an inlined sub-plan."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A closing remark on an unknown name: the near one if there is one, else what there is.
+
+    Returns
+    -------
+    str
+        Starts with ``; `` or is empty, so that it can be put behind any message.
+    """
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) if len(names) <= 10_000 else []
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    if not names:
+        return "; there is none"
+    shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return f"; there is: {shown}"
