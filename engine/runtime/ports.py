@@ -81,8 +81,8 @@ class HotState(Protocol):
     def write_permits(self, epoch: str, permits: Iterable[tuple[str, str, str]]) -> None:
         """Store permits (run id, field, token) so that a delivery with that token may begin."""
 
-    def revoke(self, run_id: str, fields: Iterable[str]) -> None:
-        """Delete the permits of some nodes of a run."""
+    def permits(self, run_id: str, epoch: str) -> dict[str, tuple[str, bool]]:
+        """A run's permits under that epoch, by field: token, and whether a worker has claimed it."""
 
     def revoke_run(self, run_id: str) -> float:
         """Delete every permit of a run; seconds since its youngest body began (``inf`` if none)."""
@@ -103,7 +103,11 @@ class HotState(Protocol):
         """Delete entries whose effect is committed."""
 
     def leases(self, shard: int) -> dict[str, float]:
-        """Seconds left on each claimed delivery's lease, by token; negative if it ran out."""
+        """A stamp for each claimed delivery, by token, that changes whenever its worker announces it.
+
+        The reader judges by its own monotonic clock how long a stamp has not changed: no clock
+        that jumps, here or at the server, can make a living worker look dead.
+        """
 
     def drop_leases(self, shard: int, tokens: Iterable[str]) -> None:
         """Forget leases that ended or whose attempt was given up."""

@@ -211,23 +211,13 @@ class RevokeRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
-    """An attempt is over for the scheduler: its message and permit, if any are left, are void."""
-
-    run_id: str
-    step_no: int
-    item: int
-    stop: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class RunOver:
     """A run reached a final state: caches of it can go."""
 
     run_id: str
 
 
-Effect = Grant | RevokeRun | Forget | RunOver
+Effect = Grant | RevokeRun | RunOver
 
 
 @dataclass(slots=True)

@@ -1,0 +1,190 @@
+"""Answers to what the core asks: conditions, fan-outs, and a run's outputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import orjson
+
+from engine.errors import TaskError, UsageError
+from engine.plan.expressions import evaluate
+from engine.plan.templates import lone_reference, render
+from engine.runtime.ports import RunRow
+from engine.runtime.values import NOTHING, Values
+from engine.scheduling.events import (
+    ConditionKnown,
+    Event,
+    ItemsKnown,
+    NeedCondition,
+    NeedItems,
+    NeedOutputs,
+    NeedPage,
+    OutputsKnown,
+    PageKnown,
+    Request,
+)
+from engine.scheduling.records import StepState
+from engine.scheduling.state import LiveRun
+from engine.wire import Value
+
+_WHOLE_OUTPUT = re.compile(r"^\{\{\s*steps\.(\w+)\.output\s*\}\}$")
+
+
+class Answers:
+    """Looks up what conditions, fan-outs and outputs refer to.
+
+    Every method may raise ``Unavailable``; what is wrong with the plan itself becomes an answer.
+    """
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+        self._items: dict[tuple[str, int], list[Value]] = {}
+
+    def answer(self, request: Request, run: LiveRun, row: RunRow) -> Event:
+        """The event that answers ``request``."""
+        match request:
+            case NeedCondition():
+                return self._condition(request, run, row)
+            case NeedItems():
+                return self._count(request, run, row)
+            case NeedPage():
+                return self._page(request, run, row)
+            case NeedOutputs():
+                return self._outputs(run, row)
+
+    def items(self, run: LiveRun, row: RunRow, step_no: int) -> list[Value]:
+        """The items of a fan-out, as values. Raises ``UsageError`` if it is not over a list."""
+        key = (run.id, step_no)
+        if key not in self._items:
+            self._items[key] = self._find_items(run, row, step_no)
+        return self._items[key]
+
+    def forget(self, run_id: str) -> None:
+        """A run ended."""
+        for key in [key for key in self._items if key[0] == run_id]:
+            del self._items[key]
+
+    def environment(self, run: LiveRun, row: RunRow, step_no: int | None, text: str) -> dict[str, Any]:
+        """What ``text`` may refer to, as data; only the steps that it names are fetched."""
+        step = run.step(step_no) if step_no is not None else None
+        names = step.names if step is not None else run.plan.names
+        steps = {
+            name: {key: self._values.data(value) for key, value in self._values.view(run, no).items()}
+            for name, no in names.items()
+            if re.search(rf"\b{name}\b", text)
+        }
+        inputs_step = step.inputs_step if step is not None else None
+        given: Value = orjson.loads(row.inputs) if inputs_step is None else self._values.output(run, inputs_step)
+        inputs = self._values.data(given) if "inputs" in text else {}
+        return {"inputs": inputs, "steps": steps, "run": facts_of(row)}
+
+    def given(self, row: RunRow, names: Collection[str]) -> Value:
+        """The run's own inputs of those names."""
+        whole: Value = orjson.loads(row.inputs)
+        if "map" in whole:
+            return {"map": {name: whole["map"][name] for name in names if name in whole["map"]}}
+        if "v" in whole:
+            return {"v": {name: whole["v"][name] for name in names if name in whole["v"]}}
+        return whole
+
+    def _condition(self, request: NeedCondition, run: LiveRun, row: RunRow) -> ConditionKnown:
+        expression = run.step(request.step_no).when or "True"
+        try:
+            holds = bool(evaluate(expression, self.environment(run, row, request.step_no, expression)))
+        except UsageError as error:
+            return ConditionKnown(run.id, request.step_no, holds=False, error=str(error))
+        return ConditionKnown(run.id, request.step_no, holds)
+
+    def _count(self, request: NeedItems, run: LiveRun, row: RunRow) -> ItemsKnown:
+        try:
+            return ItemsKnown(run.id, request.step_no, len(self.items(run, row, request.step_no)))
+        except UsageError as error:
+            return ItemsKnown(run.id, request.step_no, 0, str(error))
+
+    def _page(self, request: NeedPage, run: LiveRun, row: RunRow) -> PageKnown:
+        expression = run.step(request.step_no).when or "True"
+        try:
+            environment = self.environment(run, row, request.step_no, expression)
+            items = self.items(run, row, request.step_no)
+            skipped = []
+            for index in range(request.low, request.high):
+                own = {"item": self._values.data(items[index]), "index": index}
+                if not evaluate(expression, environment | own):
+                    skipped.append(index)
+        except UsageError as error:
+            return PageKnown(run.id, request.step_no, request.low, request.high, error=str(error))
+        return PageKnown(run.id, request.step_no, request.low, request.high, tuple(skipped))
+
+    def _outputs(self, run: LiveRun, row: RunRow) -> OutputsKnown:
+        tree = run.plan.outputs
+        if tree is None:
+            return OutputsKnown(run.id, None)
+        missing = sorted(self._missing(run, tree)) if isinstance(tree, Mapping) else []
+        try:
+            value = self._values.travelling(self._resolved(run, row, tree))
+        except (UsageError, TaskError) as error:
+            return OutputsKnown(run.id, None, (str(error),), produced=False)
+        produced = not isinstance(tree, Mapping) or not tree or len(missing) < len(tree)
+        return OutputsKnown(run.id, orjson.dumps(value).decode(), tuple(missing), produced)
+
+    def _missing(self, run: LiveRun, tree: Mapping[str, Any]) -> set[str]:
+        """Names of the outputs that refer to a step which produced nothing."""
+        absent = [
+            name
+            for name, no in run.plan.names.items()
+            if run.steps[run.stand_in(no)].state is not StepState.SUCCEEDED and not run.steps[no].succeeded
+        ]
+        patterns = [re.compile(rf"\bsteps\.{name}\b") for name in absent]
+        return {key for key, leaf in tree.items() if any(p.search(text) for text in _texts(leaf) for p in patterns)}
+
+    def _resolved(self, run: LiveRun, row: RunRow, tree: Any) -> Value:
+        if isinstance(tree, Mapping):
+            return {"map": {key: self._resolved(run, row, leaf) for key, leaf in tree.items()}}
+        if isinstance(tree, list):
+            return {"list": [self._resolved(run, row, leaf) for leaf in tree]}
+        if not isinstance(tree, str) or lone_reference(tree) is None:
+            return {"v": tree}
+        whole = _WHOLE_OUTPUT.match(tree)
+        if whole and whole[1] in run.plan.names:
+            return self._values.output(run, run.plan.names[whole[1]])
+        if self._missing(run, {"it": tree}):
+            return NOTHING
+        return {"v": render(tree, self.environment(run, row, None, tree))}
+
+    def _find_items(self, run: LiveRun, row: RunRow, step_no: int) -> list[Value]:
+        step = run.step(step_no)
+        if isinstance(step.for_each, list):
+            return [{"v": item} for item in step.for_each]
+        whole = _WHOLE_OUTPUT.match(step.for_each)
+        if whole and whole[1] in step.names and run.step(step.names[whole[1]]).fanned:
+            return self._values.elements(run, step.names[whole[1]])
+        try:
+            items = render(step.for_each, self.environment(run, row, step_no, step.for_each))
+        except TaskError as error:
+            raise UsageError(f"for_each of {step.path}: {error}") from error
+        if not isinstance(items, list):
+            raise UsageError(f"for_each of {step.path} must be a list, not {type(items).__name__}: {step.for_each}")
+        return [{"v": item} for item in items]
+
+
+def facts_of(row: RunRow) -> dict[str, Any]:
+    """What ``run`` is in templates and expressions."""
+    return {
+        "id": row.id,
+        "plan": row.plan_name,
+        "session": row.session,
+        "tenant": row.tenant,
+        "scheduled_for": row.created_at,
+    }
+
+
+def _texts(tree: Any) -> list[str]:
+    if isinstance(tree, str):
+        return [tree]
+    if isinstance(tree, Mapping):
+        return [text for leaf in tree.values() for text in _texts(leaf)]
+    if isinstance(tree, list):
+        return [text for leaf in tree for text in _texts(leaf)]
+    return []

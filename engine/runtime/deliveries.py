@@ -1,0 +1,91 @@
+"""How an attempt becomes a message: its step's arguments, and all that they refer to.
+
+A message is made again whenever it is published again, always from the journal's values.
+"""
+
+from __future__ import annotations
+
+from engine.errors import UsageError
+from engine.plan.tasktype import Effects
+from engine.runtime.answers import Answers, facts_of
+from engine.runtime.ports import RunRow
+from engine.runtime.values import Values
+from engine.scheduling.attempts import chance
+from engine.scheduling.events import Placement
+from engine.scheduling.state import LiveRun
+from engine.wire import Delivery, NodeCall, RetryRule, Value
+
+
+class Deliveries:
+    """Makes deliveries; what the nodes of a step share is made once.
+
+    ``make`` may raise ``Unavailable`` (try again later) and ``UsageError`` (it can never be made).
+    """
+
+    def __init__(self, values: Values, answers: Answers, shard: int, retry_in_worker_max_s: float) -> None:
+        self._values = values
+        self._answers = answers
+        self._shard = shard
+        self._retry_in_worker_max_s = retry_in_worker_max_s
+        self._shared: dict[tuple[str, int], tuple[Value, Value]] = {}
+
+    def make(self, run: LiveRun, row: RunRow, placement: Placement, token: str, epoch: str) -> Delivery:
+        """The message of one attempt."""
+        step = run.step(placement.step_no)
+        with_, shared = self._of_step(run, row, step.no)
+        return Delivery(
+            token=token, epoch=epoch, shard=self._shard, run_id=run.id, tenant=row.tenant, session=row.session,
+            plan=row.plan_name, step_no=step.no, path=step.path, fanned=step.fanned, task=step.task, queue=step.queue,
+            effects=step.effects, nodes=(self._node(run, row, placement),), with_=with_, shared=shared,
+            timeout_s=step.timeout_s, retry=self._retry_rule(run, placement),
+        )  # fmt: skip
+
+    def forget(self, run_id: str) -> None:
+        """A run ended."""
+        for key in [key for key in self._shared if key[0] == run_id]:
+            del self._shared[key]
+
+    def _node(self, run: LiveRun, row: RunRow, placement: Placement) -> NodeCall:
+        step = run.step(placement.step_no)
+        if not step.fanned:
+            return NodeCall(placement.item, placement.attempt)
+        items = self._answers.items(run, row, step.no)
+        if placement.item >= len(items):
+            raise UsageError(f"{step.path} has {len(items)} items now, and had more when it was expanded")
+        item = self._values.travelling(items[placement.item])
+        return NodeCall(placement.item, placement.attempt, {"map": {"item": item, "index": {"v": placement.item}}})
+
+    def _of_step(self, run: LiveRun, row: RunRow, step_no: int) -> tuple[Value, Value]:
+        key = (run.id, step_no)
+        if key not in self._shared:
+            step = run.step(step_no)
+            views = {name: no for name, no in step.names.items() if no in step.reads}
+            steps: Value = {"map": {name: {"map": self._values.view(run, no)} for name, no in views.items()}}
+            shared: Value = {
+                "map": {"inputs": self._inputs(run, row, step_no), "steps": steps, "run": {"v": facts_of(row)}}
+            }
+            self._shared[key] = self._values.travelling({"v": step.with_}), self._values.travelling(shared)
+        return self._shared[key]
+
+    def _inputs(self, run: LiveRun, row: RunRow, step_no: int) -> Value:
+        step = run.step(step_no)
+        if not step.reads_inputs:
+            return {"map": {}}
+        if step.inputs_step is not None:
+            return self._values.output(run, step.inputs_step)
+        return self._answers.given(row, step.reads_inputs)
+
+    def _retry_rule(self, run: LiveRun, placement: Placement) -> RetryRule | None:
+        """Waits that a worker may sit out itself: short ones, of bodies that may be repeated."""
+        step = run.step(placement.step_no)
+        trouble = run.trouble.get((placement.step_no, placement.item))
+        used = trouble.tries if trouble else 0
+        if step.effects == Effects.EXTERNAL or used + 1 >= step.retry.attempts:
+            return None
+        waits_s = []
+        for tries in range(used + 1, step.retry.attempts):
+            wait_s = step.retry.wait_s(tries, chance(run.id, step.no, placement.item, tries))
+            if wait_s > self._retry_in_worker_max_s:
+                break
+            waits_s.append(wait_s)
+        return RetryRule(tuple(waits_s), self._retry_in_worker_max_s, step.retry.on) if waits_s else None

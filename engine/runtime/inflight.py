@@ -1,0 +1,235 @@
+"""Sending attempts, and noticing those that were lost on the way or with their worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+import structlog
+
+from engine.errors import Unavailable, UsageError
+from engine.runtime.deliveries import Deliveries
+from engine.runtime.outbox import Outbox, Sent, Unsent
+from engine.runtime.ports import RunRow
+from engine.runtime.world import Pace, World
+from engine.scheduling.events import AttemptLost, Event, NodeId, PermitsRevoked, Placement, Unpackable
+from engine.scheduling.state import LiveRun
+from engine.wire import Delivery
+
+log = structlog.get_logger(__name__)
+
+_PUBLISH_AT_ONCE = 200
+_MAKE_TRIES = 12
+_MAKE_AGAIN_MAX_S = 15.0
+
+
+class Inflight:
+    """The shard's messages in flight. Every method may raise ``Unavailable``."""
+
+    def __init__(
+        self,
+        shard: int,
+        world: World,
+        pace: Pace,
+        deliveries: Deliveries,
+        runs: Mapping[str, LiveRun],
+        rows: Mapping[str, RunRow],
+    ) -> None:
+        self._shard, self._world, self._pace = shard, world, pace
+        self._deliveries, self._runs, self._rows = deliveries, runs, rows
+        self._outbox = Outbox()
+        self._redis: tuple[str, str] | None = None
+        self._orphans: dict[tuple[str, NodeId], float] = {}
+
+    @property
+    def waiting_to_send(self) -> bool:
+        """Whether attempts are journaled and not published."""
+        return bool(self._outbox.unsent)
+
+    def add(self, placements: Iterable[Placement]) -> None:
+        """These were journaled: publish them at the next ``send``."""
+        for placement in placements:
+            queue = self._runs[placement.run_id].step(placement.step_no).queue
+            self._outbox.add(placement, queue)
+
+    def ended(self, run_id: str, node: NodeId) -> None:
+        """A node's attempt is over."""
+        self._outbox.ended(run_id, node)
+        self._orphans.pop((run_id, node), None)
+
+    def forget(self, run_id: str) -> None:
+        """A run is over: nothing of it may begin, and nothing of it is kept."""
+        self._outbox.forget(run_id)
+        self._deliveries.forget(run_id)
+        for key in [key for key in self._orphans if key[0] == run_id]:
+            del self._orphans[key]
+
+    def adopt(self, run: LiveRun) -> None:
+        """Find out, from the permits in Redis, under which tokens a restored run's attempts are out."""
+        if not run.active:
+            return
+        permits = self._world.hot.permits(run.id, self._server())
+        now = self._world.clock.monotonic()
+        for (step_no, item), active in run.active.items():
+            placement = Placement(run.id, step_no, item, active.attempt)
+            permit = permits.get(f"{step_no}:{item}")
+            if permit is None:
+                self._orphans[(run.id, (step_no, item))] = now
+            else:
+                token, claimed = permit
+                self._outbox.published(Sent(token, placement, active.queue, now, claimed=claimed))
+
+    def send(self) -> list[Event]:
+        """Publish what is waiting: permits first, then messages, so that none arrives without its permit."""
+        events: list[Event] = []
+        epoch, now = self._server(), self._world.clock.monotonic()
+        for _ in range(len(self._outbox.unsent) // _PUBLISH_AT_ONCE + 1):
+            chunk: list[tuple[Unsent, Delivery]] = []
+            later: list[Unsent] = []
+            taken = list(islice(self._outbox.unsent, _PUBLISH_AT_ONCE))
+            for unsent in taken:
+                made = self._try_to_make(unsent, epoch, now)
+                if isinstance(made, Delivery):
+                    chunk.append((unsent, made))
+                elif made is not None:
+                    events.append(made)
+                elif self._still_wanted(unsent.placement):
+                    later.append(unsent)
+            self._publish(epoch, chunk)
+            for _ in taken:
+                self._outbox.unsent.popleft()
+            self._outbox.unsent.extend(later)
+        return events
+
+    def inspect(self) -> list[Event]:
+        """Look for attempts that were lost, and put those that nobody began back in line."""
+        self._notice_another_redis()
+        now = self._world.clock.monotonic()
+        leases = self._world.hot.leases(self._shard)
+        self._outbox.seen_leases(leases, now)
+        silent = self._outbox.silent(now, self._pace.worker_lease_s)
+        self._world.hot.drop_leases(self._shard, [sent.token for sent in silent])
+        self._stop_strangers(leases)
+        events: list[Event] = [_lost(sent.placement, "its worker stopped answering") for sent in silent]
+        return events + self._missing(now) + self._found_orphans(now)
+
+    def revoke(self, run: LiveRun) -> PermitsRevoked | None:
+        """Delete a run's permits; ``None`` if a body began so lately that it must be asked again."""
+        youngest_s = self._world.hot.revoke_run(run.id)
+        if youngest_s < self._pace.settle_s:
+            return None
+        leased = self._world.hot.leases(self._shard)
+        running, tokens = set(), []
+        for node in run.active:
+            token = self._outbox.token_of(run.id, node)
+            if token is not None and token in leased:
+                running.add(node)
+                tokens.append(token)
+        self._world.hot.stop(tokens)
+        return PermitsRevoked(run.id, frozenset(running))
+
+    def clear(self, run_id: str) -> None:
+        """Remove what a finished run left in Redis."""
+        self._world.hot.revoke_run(run_id)
+
+    def _server(self) -> str:
+        if self._redis is None:
+            self._redis = self._world.hot.epoch()
+        return self._redis[0]
+
+    def _try_to_make(self, unsent: Unsent, epoch: str, now: float) -> Delivery | Unpackable | None:
+        """The message; or that it can never be made; or ``None`` if it is not wanted, or not yet."""
+        placement = unsent.placement
+        if not self._still_wanted(placement) or now < unsent.not_before:
+            return None
+        run, row = self._runs[placement.run_id], self._rows[placement.run_id]
+        try:
+            return self._deliveries.make(run, row, placement, self._world.new_token(), epoch)
+        except UsageError as error:
+            return _unpackable(placement, str(error))
+        except Unavailable as error:
+            unsent.failures += 1
+            unsent.not_before = now + min(_MAKE_AGAIN_MAX_S, 0.1 * 2.0**unsent.failures)
+            log.warning("inputs.unavailable", run=run.id, step=placement.step_no, why=str(error))
+            return _unpackable(placement, str(error)) if unsent.failures > _MAKE_TRIES else None
+
+    def _publish(self, epoch: str, chunk: list[tuple[Unsent, Delivery]]) -> None:
+        if not chunk:
+            return
+        now = self._world.clock.monotonic()
+        permits = [
+            (delivery.run_id, f"{delivery.step_no}:{node.item}", delivery.token)
+            for _, delivery in chunk
+            for node in delivery.nodes
+        ]
+        self._world.hot.write_permits(epoch, permits)
+        for unsent, delivery in chunk:
+            sent = Sent(delivery.token, unsent.placement, unsent.queue, now, unsent.publications + 1)
+            self._outbox.published(sent)
+        self._world.publisher.publish([delivery for _, delivery in chunk])
+
+    def _still_wanted(self, placement: Placement) -> bool:
+        run = self._runs.get(placement.run_id)
+        active = run.active.get((placement.step_no, placement.item)) if run is not None else None
+        return active is not None and active.attempt == placement.attempt
+
+    def _notice_another_redis(self) -> None:
+        current = self._world.hot.epoch()
+        if self._redis is not None and current != self._redis:
+            log.warning("redis.changed", shard=self._shard, restarted=current[0] != self._redis[0])
+            self._outbox.redis_changed(self._world.clock.monotonic() + self._pace.announce_s)
+        self._redis = current
+
+    def _missing(self, now: float) -> list[Event]:
+        """Take unclaimed messages that are nowhere: publish them again, unless the body had begun."""
+        queues = self._outbox.unclaimed_queues()
+        if not queues:
+            return []
+        events: list[Event] = []
+        missing = self._outbox.missing(self._world.hot.queue_lengths(queues), now)
+        for sent in missing:
+            run_id, node = sent.node
+            self._outbox.ended(run_id, node)
+            run = self._runs.get(run_id)
+            active = run.active.get(node) if run is not None else None
+            if active is not None and active.begun_at is not None:
+                events.append(_lost(sent.placement, "it had begun, and its worker is gone"))
+            else:
+                self._outbox.unsent.append(Unsent(sent.placement, sent.queue, sent.publications))
+        if missing:
+            log.info("messages.published_again", count=len(missing) - len(events), shard=self._shard)
+        return events
+
+    def _stop_strangers(self, leases: Iterable[str]) -> None:
+        """Bodies whose attempts are no longer wanted (of runs that ended while Redis was away) are told."""
+        if self._orphans:
+            return  # tokens of a restored run may not be known yet
+        strangers = [token for token in leases if token not in self._outbox.sent]
+        if strangers:
+            self._world.hot.stop(strangers)
+
+    def _found_orphans(self, now: float) -> list[Event]:
+        """Restored attempts with no permit: their report has been read by now, or they are gone."""
+        events: list[Event] = []
+        for (run_id, node), since in list(self._orphans.items()):
+            if now - since < self._pace.inspect_s or now < self._outbox.quiet_until:
+                continue
+            del self._orphans[(run_id, node)]
+            run = self._runs.get(run_id)
+            active = run.active.get(node) if run is not None else None
+            if run is None or active is None:
+                continue
+            placement = Placement(run_id, *node, active.attempt)
+            if active.begun_at is None:
+                self._outbox.add(placement, active.queue)
+            else:
+                events.append(_lost(placement, "it had begun, and neither its permit nor its report is left"))
+        return events
+
+
+def _lost(placement: Placement, why: str) -> AttemptLost:
+    return AttemptLost(placement.run_id, placement.step_no, placement.item, placement.attempt, why)
+
+
+def _unpackable(placement: Placement, why: str) -> Unpackable:
+    return Unpackable(placement.run_id, placement.step_no, placement.item, placement.attempt, why)

@@ -1,0 +1,316 @@
+"""The scheduler of one shard: the only writer of its runs' state.
+
+One step: read what happened, ask the core, look up what the core asks for, commit it all in one
+transaction, then publish and acknowledge. Nothing leaves before it is journaled, and nothing is
+acknowledged before it is committed; so a crash at any line repeats work that changes nothing.
+
+Everything it touches is a port, which is how the simulation drives this very code.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from engine.errors import FlywheelError, NotFound, Unavailable
+from engine.runtime import faults
+from engine.runtime.answers import Answers
+from engine.runtime.deliveries import Deliveries
+from engine.runtime.inflight import Inflight
+from engine.runtime.ports import RunRow
+from engine.runtime.rooms import Rooms
+from engine.runtime.translation import events_of
+from engine.runtime.values import Values
+from engine.runtime.world import Limits, Pace, World
+from engine.scheduling.core import Core
+from engine.scheduling.events import (
+    AttemptLost,
+    Commanded,
+    Effect,
+    Event,
+    Grant,
+    NodeId,
+    Reported,
+    Request,
+    RevokeRun,
+    RunOver,
+    TimePassed,
+    Verdict,
+)
+from engine.scheduling.records import Record, RunChanged, RunState
+from engine.scheduling.state import Policy
+from engine.wire import Report, ReportKind
+
+log = structlog.get_logger(__name__)
+
+_TAKE_AT_ONCE = 50
+_AGAIN_S = 0.02
+
+
+class Leader:
+    """Schedules one shard for as long as ``epoch`` is its fencing epoch.
+
+    A new one is made at each takeover: its memory comes from the journal alone.
+    """
+
+    def __init__(self, shard: int, epoch: int, world: World, pace: Pace, policy: Policy, limits: Limits) -> None:
+        self._shard, self._epoch, self._world, self._pace = shard, epoch, world, pace
+        self._core = Core(policy)
+        self._rows: dict[str, RunRow] = {}
+        self._values = Values(world.journal, world.artefacts)
+        self._answers = Answers(self._values)
+        deliveries = Deliveries(self._values, self._answers, shard, pace.retry_in_worker_max_s)
+        self._inflight = Inflight(shard, world, pace, deliveries, self._core.runs, self._rows)
+        self._rooms = Rooms(shard, world, limits)
+        self._uncommitted: list[Record] = []
+        self._requests: deque[Request] = deque()
+        self._effects: deque[Effect] = deque()
+        self._read_after = "0"
+        self._acknowledge: list[str] = []
+        self._to_adopt: list[str] = []
+        self._poll_at = self._inspect_at = float("-inf")
+        self._full = self._loaded = False
+
+    def step(self) -> None:
+        """One turn of the loop; waits for something to do, at most until the next thing is due.
+
+        Raises ``Fenced`` once another scheduler leads the shard.
+        """
+        if not self._commit():
+            return
+        if not self._loaded:
+            self._load()
+            return
+        events = self._read()
+        now = self._world.clock.monotonic()
+        if now >= self._poll_at:
+            self._poll_at = now + self._pace.poll_s
+            events += self._poll()
+        if now >= self._inspect_at:
+            self._inspect_at = now + self._pace.inspect_s
+            events += self._inspect()
+        self._decide(events)
+        self._answer()
+        self._dispatch()
+        if self._commit():
+            self._after_commit()
+
+    def _load(self) -> None:
+        """Take up the shard's unfinished runs, before the first report is read.
+
+        A report of a run that is not in memory would be taken for one that came too late.
+        """
+        known = len(self._core.runs)
+        self._take_up_new()
+        self._loaded = len(self._core.runs) == known
+        self._commit()
+
+    # --- in -------------------------------------------------------------------------------------
+
+    def _read(self) -> list[Event]:
+        try:
+            entries = self._world.hot.read_reports(self._shard, self._read_after, self._pace.batch, self._idle_s())
+        except Unavailable as error:
+            self._complain("redis.unavailable", error)
+            self._world.sleep(min(0.2, self._idle_s()))
+            return []
+        events: list[Event] = []
+        for entry, report in entries:
+            self._read_after = entry
+            self._acknowledge.append(entry)
+            if report is None:
+                log.error("report.unreadable", entry=entry, shard=self._shard)
+            elif report.kind is ReportKind.WAKE:
+                self._poll_at = float("-inf")
+            else:
+                events += self._take_in(report)
+        return events
+
+    def _take_in(self, report: Report) -> list[Event]:
+        run = self._core.runs.get(report.run_id)
+        if report.kind is ReportKind.DONE and run is not None:
+            for node in report.nodes:
+                if node.result is not None:
+                    self._values.put(report.run_id, report.step_no, node.item, node.result)
+        events, lines = events_of(report)
+        self._uncommitted += lines
+        return list(events)
+
+    def _poll(self) -> list[Event]:
+        try:
+            self._take_up_new()
+            commands = self._world.journal.commands(self._shard)
+            for command in commands:
+                if command.run_id not in self._core.runs:
+                    self._take_up_named(command.run_id)
+        except Unavailable as error:
+            self._complain("journal.unavailable", error)
+            return []
+        return [Commanded(command.id, command.run_id, command.kind, command.arguments) for command in commands]
+
+    def _take_up_new(self) -> None:
+        for row in self._world.journal.unfinished_runs(self._shard, self._core.runs.keys())[:_TAKE_AT_ONCE]:
+            self._take_up(row)
+
+    def _take_up_named(self, run_id: str) -> None:
+        """Take up a run that a command names and that has not been noticed yet, if it has not ended."""
+        try:
+            self._take_up(self._world.journal.load(run_id).run)
+        except NotFound:
+            log.warning("command.for_no_run", run=run_id)
+
+    def _take_up(self, row: RunRow) -> None:
+        if row.state.final:
+            return
+        try:
+            plan = self._world.compiled(row.plan_version)
+        except Unavailable:
+            raise
+        except FlywheelError as error:
+            reason = f"its stored plan does not compile: {error}"
+            self._uncommitted.append(RunChanged(row.id, RunState.FAILED, reason, self._world.clock.now()))
+            return
+        snapshot = self._world.journal.load(row.id)
+        self._rows[row.id] = row
+        self._absorb(self._core.take(snapshot, plan, self._world.clock.now()))
+        self._to_adopt.append(row.id)
+
+    def _inspect(self) -> list[Event]:
+        try:
+            while self._to_adopt:
+                run = self._core.runs.get(self._to_adopt[-1])
+                if run is not None:
+                    self._inflight.adopt(run)
+                self._to_adopt.pop()
+            return self._inflight.inspect()
+        except Unavailable as error:
+            self._complain("redis.unavailable", error)
+            return []
+
+    # --- decide ---------------------------------------------------------------------------------
+
+    def _decide(self, events: Iterable[Event]) -> None:
+        batch = list(events) or [TimePassed()]
+        self._absorb(self._core.decide(batch, self._world.clock.now()))
+        for event in batch:
+            if isinstance(event, Reported):
+                self._settle_message(event.run_id, (event.step_no, event.node.item))
+            elif isinstance(event, AttemptLost):
+                self._settle_message(event.run_id, (event.step_no, event.item))
+
+    def _settle_message(self, run_id: str, node: NodeId) -> None:
+        run = self._core.runs.get(run_id)
+        if run is None or node not in run.active:
+            self._inflight.ended(run_id, node)
+
+    def _answer(self) -> None:
+        while self._requests:
+            request = self._requests[0]
+            run = self._core.runs.get(request.run_id)
+            if run is not None and not run.state.final:
+                try:
+                    event = self._answers.answer(request, run, self._rows[request.run_id])
+                except Unavailable as error:
+                    self._complain("values.unavailable", error)
+                    return
+                self._absorb(self._core.decide([event], self._world.clock.now()))
+            self._requests.popleft()
+
+    def _dispatch(self) -> None:
+        if self._to_adopt:
+            return
+        try:
+            room = self._rooms.room(self._core)
+        except Unavailable as error:
+            self._complain("redis.unavailable", error)
+            return
+        placements, verdict = self._core.dispatch(room, self._world.clock.now(), self._pace.dispatch)
+        self._absorb(verdict)
+        self._inflight.add(placements)
+        self._full = len(placements) >= self._pace.dispatch
+        for placement in placements:
+            self._rooms.used(self._core.runs[placement.run_id].step(placement.step_no).task)
+
+    def _absorb(self, verdict: Verdict) -> None:
+        self._uncommitted += verdict.records
+        self._requests += verdict.requests
+        self._effects += verdict.effects
+
+    # --- out ------------------------------------------------------------------------------------
+
+    def _commit(self) -> bool:
+        """Make what was decided durable; whether nothing is left to commit."""
+        if not self._uncommitted:
+            return True
+        faults.point("before_commit")
+        try:
+            self._world.journal.commit(self._shard, self._epoch, self._uncommitted)
+        except Unavailable as error:
+            self._complain("journal.unavailable", error)
+            self._world.sleep(0.2)
+            return False
+        faults.point("after_commit")
+        self._uncommitted = []
+        self._values.committed()
+        return True
+
+    def _after_commit(self) -> None:
+        try:
+            self._carry_out()
+            self._decide_unpackable(self._inflight.send())
+            faults.point("after_publish")
+            self._world.hot.delete_reports(self._shard, self._acknowledge)
+            self._acknowledge = []
+        except Unavailable as error:
+            self._complain("redis.unavailable", error)
+
+    def _decide_unpackable(self, events: Sequence[Event]) -> None:
+        if events:
+            self._absorb(self._core.decide(events, self._world.clock.now()))
+
+    def _carry_out(self) -> None:
+        again: list[Effect] = []
+        while self._effects:
+            effect = self._effects[0]
+            match effect:
+                case Grant():
+                    self._world.hot.grant(effect.token, effect.allowed)
+                case RevokeRun():
+                    run = self._core.runs.get(effect.run_id)
+                    revoked = self._inflight.revoke(run) if run is not None else None
+                    if revoked is not None:
+                        self._absorb(self._core.decide([revoked], self._world.clock.now()))
+                    elif run is not None:
+                        again.append(effect)
+                case RunOver():
+                    self._forget(effect.run_id)
+            self._effects.popleft()
+        self._effects += again
+
+    def _forget(self, run_id: str) -> None:
+        self._inflight.clear(run_id)
+        self._inflight.forget(run_id)
+        self._core.forget(run_id)
+        self._answers.forget(run_id)
+        self._values.forget(run_id)
+        self._rows.pop(run_id, None)
+
+    def _idle_s(self) -> float:
+        """Seconds that may be spent waiting for a report."""
+        if self._full:
+            return 0.0
+        now = self._world.clock.monotonic()
+        waits = [self._poll_at - now, self._inspect_at - now]
+        due = self._core.next_due()
+        if due is not None:
+            waits.append(due - self._world.clock.now())
+        if self._rooms.next_token_s is not None:
+            waits.append(self._rooms.next_token_s)
+        if self._requests or self._effects or self._inflight.waiting_to_send:
+            waits.append(_AGAIN_S)  # something was out of reach
+        return max(0.0, min(waits))
+
+    def _complain(self, what: str, error: Exception) -> None:
+        log.warning(what, shard=self._shard, why=str(error))

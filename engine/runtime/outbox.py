@@ -1,0 +1,161 @@
+"""What was, or is about to be, published: the scheduler's knowledge of messages in flight.
+
+SQL says which attempts are out; this says under which token each was last published, and whether a
+worker has claimed it. It is rebuilt from the permits in Redis, and where Redis has lost them the
+attempt is simply published again: the older message, should it turn up, holds a void token.
+
+When an attempt is published again (never by age alone, which storms when the backlog is merely
+long):
+
+* Redis was restarted, replaced or flushed: once live workers have had the time to announce what
+  they hold;
+* its queue is empty and nobody has claimed it;
+* fewer messages wait in its queue than were sent: with growing waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from engine.scheduling.events import NodeId, Placement
+
+EMPTY_QUEUE_S = 2.0
+"""Seconds an unclaimed message's queue must have been empty before it is published again."""
+_BACKOFF_S = 30.0
+_BACKOFF_MAX_S = 600.0
+
+
+@dataclass(slots=True)
+class Sent:
+    """One publication. Times are of the monotonic clock.
+
+    ``stamp`` is the lease's last stamp and ``alive_at`` when it was last seen to change, or, once
+    claimed and with no lease any more, when the lease was last seen.
+    """
+
+    token: str
+    placement: Placement
+    queue: str
+    published_at: float
+    publications: int = 1
+    claimed: bool = False
+    stamp: float | None = None
+    alive_at: float = 0.0
+
+    @property
+    def node(self) -> tuple[str, NodeId]:
+        return self.placement.run_id, (self.placement.step_no, self.placement.item)
+
+
+@dataclass(slots=True)
+class Unsent:
+    """An attempt to publish, for the first time or again; ``failures`` counts messages not made."""
+
+    placement: Placement
+    queue: str
+    publications: int = 0
+    failures: int = 0
+    not_before: float = 0.0
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Attempts to send, and those sent.
+
+    Parameters
+    ----------
+    unsent
+        In order; an attempt stays until its publication did not fail.
+    quiet_until
+        Monotonic time before which nothing is published again or given up: workers are announcing
+        what they hold.
+    """
+
+    unsent: deque[Unsent] = field(default_factory=deque)
+    sent: dict[str, Sent] = field(default_factory=dict)
+    quiet_until: float = 0.0
+    _tokens: dict[tuple[str, NodeId], str] = field(default_factory=dict)
+    _empty_since: dict[str, float] = field(default_factory=dict)
+
+    def add(self, placement: Placement, queue: str) -> None:
+        """An attempt was journaled and is to be published."""
+        self.unsent.append(Unsent(placement, queue))
+
+    def published(self, sent: Sent) -> None:
+        """A publication was tried; even one that failed may have arrived."""
+        self._drop_token(sent.node)
+        self.sent[sent.token] = sent
+        self._tokens[sent.node] = sent.token
+
+    def token_of(self, run_id: str, node: NodeId) -> str | None:
+        """The token under which a node's attempt was last published."""
+        return self._tokens.get((run_id, node))
+
+    def ended(self, run_id: str, node: NodeId) -> None:
+        """The node's attempt is over."""
+        self._drop_token((run_id, node))
+
+    def forget(self, run_id: str) -> None:
+        """A run is over or cancelled: nothing of it is to be published."""
+        for key in [key for key in self._tokens if key[0] == run_id]:
+            self._drop_token(key)
+        self.unsent = deque(unsent for unsent in self.unsent if unsent.placement.run_id != run_id)
+
+    def seen_leases(self, leases: Mapping[str, float], now: float) -> None:
+        """Take in the stamps of all leases, as read now."""
+        for token, stamp in leases.items():
+            sent = self.sent.get(token)
+            if sent is not None and sent.stamp != stamp:
+                sent.claimed, sent.stamp, sent.alive_at = True, stamp, now
+
+    def silent(self, now: float, lease_s: float) -> list[Sent]:
+        """Claimed deliveries whose worker has said nothing for ``lease_s`` seconds."""
+        if now < self.quiet_until:
+            return []
+        return [sent for sent in self.sent.values() if sent.claimed and now - sent.alive_at > lease_s]
+
+    def redis_changed(self, quiet_until: float) -> None:
+        """Permits and messages are void; whatever is still running will announce itself."""
+        self.quiet_until = quiet_until
+        for sent in self.sent.values():
+            sent.published_at = float("-inf")
+            sent.claimed, sent.stamp = False, None
+
+    def unclaimed_queues(self) -> set[str]:
+        """Queues in which a message of ours should be waiting."""
+        return {sent.queue for sent in self.sent.values() if not sent.claimed}
+
+    def missing(self, lengths: Mapping[str, int], now: float) -> list[Sent]:
+        """Publications that are to be taken as lost before anybody claimed them."""
+        if now < self.quiet_until:
+            return []
+        for queue, length in lengths.items():
+            if length:
+                self._empty_since.pop(queue, None)
+            else:
+                self._empty_since.setdefault(queue, now)
+        waiting: dict[str, list[Sent]] = {}
+        for sent in self.sent.values():
+            if not sent.claimed:
+                waiting.setdefault(sent.queue, []).append(sent)
+        return [
+            sent
+            for queue, unclaimed in waiting.items()
+            if queue in lengths and lengths[queue] < len(unclaimed)
+            for sent in unclaimed
+            if self._is_missing(sent, now)
+        ]
+
+    def _is_missing(self, sent: Sent, now: float) -> bool:
+        age_s = now - sent.published_at
+        empty_for_s = now - self._empty_since.get(sent.queue, now)
+        if min(age_s, empty_for_s) >= min(_BACKOFF_MAX_S, EMPTY_QUEUE_S * 2 ** (sent.publications - 1)):
+            return True
+        return age_s >= min(_BACKOFF_MAX_S, _BACKOFF_S * 2.0 ** (sent.publications - 1))
+
+    def _drop_token(self, key: tuple[str, NodeId]) -> None:
+        token = self._tokens.pop(key, None)
+        if token is not None:
+            self.sent.pop(token, None)

@@ -1,0 +1,65 @@
+"""How much may be dispatched now: worker slots, pool slots and rate tokens, asked of Redis."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from engine.runtime.world import Limits, World
+from engine.scheduling.core import Core
+from engine.scheduling.outstanding import Room
+
+_WORKERS_S = 1.0
+"""Seconds for which the list of workers is taken as known."""
+
+
+class Rooms:
+    """Asks for room on behalf of one shard. Tokens that were granted and not used are kept."""
+
+    def __init__(self, shard: int, world: World, limits: Limits) -> None:
+        self._shard, self._world, self._limits = shard, world, limits
+        self._slots: Counter[str] = Counter()
+        self._slots_known_until = float("-inf")
+        self._tokens: Counter[str] = Counter()
+        self.next_token_s: float | None = None
+
+    def room(self, core: Core) -> Room:
+        """The room for the next dispatch. Raises ``Unavailable``: then nothing may be sent."""
+        wanted_slots, wanted_tokens = core.demand(self._limits.rates)
+        return Room(self._worker_slots(), self._pools(core, wanted_slots), self._rates(wanted_tokens))
+
+    def used(self, task: str) -> None:
+        """A token of ``task`` was spent."""
+        if task in self._limits.rates:
+            self._tokens[task] -= 1
+
+    def _worker_slots(self) -> Counter[str]:
+        now = self._world.clock.monotonic()
+        if now >= self._slots_known_until:
+            slots: Counter[str] = Counter()
+            for worker in self._world.hot.workers():
+                for queue in worker.queues:
+                    slots[queue] += worker.slots
+            self._slots, self._slots_known_until = slots, now + _WORKERS_S
+        return self._slots
+
+    def _pools(self, core: Core, wanted: Counter[str]) -> dict[str, int]:
+        in_use = core.pool_use()
+        free = {}
+        for pool in {*wanted, *in_use}:
+            limit = self._limits.pools.get(pool)
+            if limit is None:
+                free[pool] = wanted[pool]  # a pool that no setting limits
+            else:
+                free[pool] = self._world.hot.admit(pool, limit, self._shard, in_use[pool], wanted[pool])
+        return free
+
+    def _rates(self, wanted: Counter[str]) -> dict[str, int]:
+        self.next_token_s = None
+        for task, rate in self._limits.rates.items():
+            missing = min(wanted[task], rate.burst) - self._tokens[task]
+            if missing > 0:
+                granted, next_s = self._world.hot.take_tokens(task, rate.per_s, rate.burst, missing)
+                self._tokens[task] += granted
+                if granted < missing:
+                    self.next_token_s = min(next_s, self.next_token_s or next_s)
+        return {task: self._tokens[task] for task in self._limits.rates}

@@ -1,0 +1,86 @@
+"""The scheduler process: for each shard, lead it or stand by."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+import structlog
+
+from engine.errors import Fenced, Unavailable
+from engine.runtime.leader import Leader
+from engine.runtime.world import Limits, Pace, World
+from engine.scheduling.state import Policy
+
+log = structlog.get_logger(__name__)
+
+
+class ShardService:
+    """Leads one shard while it holds its lease, and waits for the lease otherwise."""
+
+    def __init__(self, shard: int, owner: str, world: World, pace: Pace, policy: Policy, limits: Limits) -> None:
+        self._shard, self._owner, self._world = shard, owner, world
+        self._pace, self._policy, self._limits = pace, policy, limits
+        self._leader: Leader | None = None
+        self._epoch = 0
+        self._renew_at = float("-inf")
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process leads the shard, as far as it knows."""
+        return self._leader is not None
+
+    def step(self) -> None:
+        """One turn: of the leader's loop, or of waiting for the lease."""
+        try:
+            if self._leader is None:
+                self._try_to_lead()
+            else:
+                self._renew()
+                self._leader.step()
+        except Fenced:
+            log.warning("shard.lost", shard=self._shard, owner=self._owner)
+            self._leader = None
+        except Unavailable as error:
+            log.warning("journal.unavailable", shard=self._shard, why=str(error))
+            self._world.sleep(0.2)
+
+    def stand_down(self) -> None:
+        """Give the lease up, so that another need not wait for it to run out."""
+        if self._leader is not None:
+            self._leader = None
+            self._world.journal.release(self._shard, self._epoch)
+
+    def _try_to_lead(self) -> None:
+        epoch = self._world.journal.acquire(self._shard, self._owner, self._pace.lease_s)
+        if epoch is None:
+            self._world.sleep(self._pace.lease_s / 6)
+            return
+        log.info("shard.led", shard=self._shard, owner=self._owner, epoch=epoch)
+        self._epoch = epoch
+        self._renew_at = self._world.clock.monotonic() + self._pace.lease_s / 3
+        self._leader = Leader(self._shard, epoch, self._world, self._pace, self._policy, self._limits)
+
+    def _renew(self) -> None:
+        now = self._world.clock.monotonic()
+        if now >= self._renew_at:
+            self._world.journal.renew(self._shard, self._epoch, self._pace.lease_s)
+            self._renew_at = now + self._pace.lease_s / 3
+
+
+def owner_name() -> str:
+    """This process, for people who look at leases: ``host:pid``."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def serve(service: ShardService, stop: threading.Event) -> None:
+    """Step until told to stop, then give the lease up."""
+    try:
+        while not stop.is_set():
+            service.step()
+    finally:
+        try:
+            service.stand_down()
+        except (Fenced, Unavailable) as error:
+            log.info("shard.not_released", why=str(error))

@@ -1,0 +1,33 @@
+"""What a worker's report is to the core, and which of its lines go to the journal as they are."""
+
+from __future__ import annotations
+
+from engine.scheduling.events import AttemptLost, BeginAsked, Event, Reported, SeenRunning
+from engine.scheduling.records import LogLines
+from engine.wire import Report, ReportKind
+
+
+def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
+    """The events in a report, and its log lines."""
+    run_id, step_no = report.run_id, report.step_no
+    events: list[Event] = []
+    for node in report.nodes:
+        match report.kind:
+            case ReportKind.DONE:
+                events.append(Reported(run_id, step_no, node, report.worker))
+            case ReportKind.BEGIN:
+                events.append(BeginAsked(run_id, step_no, node.item, node.attempt, report.token, report.worker))
+            case ReportKind.BEGUN:
+                begun_at = node.begun_at or 0.0
+                events.append(SeenRunning(run_id, step_no, node.item, node.attempt, begun_at, report.worker))
+            case ReportKind.LOST:
+                why = node.error.message if node.error else "its process died"
+                events.append(AttemptLost(run_id, step_no, node.item, node.attempt, why, report.worker))
+            case ReportKind.PROGRESS | ReportKind.WAKE:
+                pass
+    lines = [
+        LogLines(run_id, step_no, node.item, node.attempt, node.log, node.progress)
+        for node in report.nodes
+        if node.log or node.progress is not None
+    ]
+    return events, lines
