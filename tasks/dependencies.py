@@ -18,6 +18,7 @@ from engine.errors import Permanent
 from engine.plan.decorators import task
 from engine.plan.tasktype import TaskContext
 from tasks import distributions
+from tasks.ages import not_built_before
 from tasks.licences import declared
 from tasks.licences.conclusion import Conclusion, conclude
 from tasks.licences.markdown import as_markdown
@@ -149,6 +150,14 @@ def _facts(
 ) -> DistributionFacts:
     metadata, extent = _metadata(found), distributions.extent(found, location)
     generator = re.search(r"^Generator: (.+)$", found.read_text("WHEEL") or "", re.MULTILINE)
+    year = datetime.now(UTC).year
+    age = not_built_before(
+        listed.version,
+        generator[1].strip() if generator else "",
+        metadata.get("Metadata-Version") or "",
+        latest_year(copyrights, year),
+        year,
+    )
     return DistributionFacts(
         name=listed.name,
         version=listed.version,
@@ -170,9 +179,8 @@ def _facts(
         recorded=extent.recorded,
         installed_at=_text(extent.installed_at),
         newest_file_at=_text(extent.newest_file_at),
-        latest_year=latest_year(copyrights, datetime.now(UTC).year),
-        metadata_version=metadata.get("Metadata-Version") or "",
-        generator=generator[1].strip() if generator else "",
+        not_built_before=age[0],
+        age_evidence=age[1],
     )
 
 

@@ -13,11 +13,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import Distribution, PackagePath
 from importlib.metadata import distributions as installed
 from pathlib import Path, PurePosixPath
 
 from packaging.utils import canonicalize_name
+
+from tasks.licences.declared import is_text
 
 TEXT_MAX_BYTES = 1024 * 1024
 """Of a licence file, what is read; a longer one is a collection, and its start tells enough."""
@@ -53,8 +56,9 @@ class Extent:
     newest_file_at: datetime | None
 
 
+@lru_cache(maxsize=1)
 def library_paths() -> list[Path]:
-    """The folders in which the running interpreter finds installed distributions."""
+    """The folders in which the running interpreter finds installed distributions; looked for once a process."""
     folders = dict.fromkeys(Path(entry).resolve() for entry in sys.path if entry)
     return [folder for folder in folders if folder.is_dir() and next(iter(installed(path=[str(folder)])), None)]
 
@@ -103,6 +107,12 @@ def licence_files(distribution: Distribution, location: Path) -> list[LicenceFil
             text = data.decode("utf-8", "replace")
             notice = bool(_NOTICE_NAME.match(path.name))
             files.append(LicenceFile(shown, text, path.stat().st_size, digest, bundled, notice))
+    field = str(distribution.metadata["License"]) if "License" in distribution.metadata else ""
+    if is_text(field):
+        data = field.encode("utf-8", "replace")
+        digest = hashlib.sha256(data).hexdigest()
+        shown = f"{location.name}/METADATA (field License)"
+        files.append(LicenceFile(shown, field[:TEXT_MAX_BYTES], len(data), digest, bundled=False, notice=False))
     return files
 
 

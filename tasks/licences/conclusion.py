@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.licences.declared import Claim
+from tasks.licences.declared import BSD, Claim
 from tasks.licences.spdx import ORDER, Category, Expression, category_of, parse
 from tasks.licences.texts import Recognised
 
@@ -54,9 +54,11 @@ def conclude(claims: Sequence[Claim], texts: Sequence[Recognised], text_files: i
         *_findings_on_category(licence, category),
     ]
     if not expression and licence.startswith("one of"):
-        findings.append(Finding("ambiguous", LOW, f"which licence of the family is meant is not said: {licence}"))
+        findings.append(
+            Finding("ambiguous", LOW, "the declaration names a family of licences; which of them is meant is not said")
+        )
     if not expression and " and/or " in licence:
-        message = f"several licences ({licence}); whether they are a choice or all apply is not said"
+        message = "several licences are named; whether they are a choice or all apply is not said"
         findings.append(Finding("relation-unstated", LOW, message))
     return Conclusion(licence, category, basis, confidence, agrees, tuple(findings))
 
@@ -108,6 +110,8 @@ def _decided(
 
 
 def _one_of(licences: frozenset[str]) -> str:
+    if licences == BSD:
+        return "one of the BSD family"
     return next(iter(licences)) if len(licences) == 1 else "one of " + ", ".join(sorted(licences))
 
 

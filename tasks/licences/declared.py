@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.licences.spdx import base, parse
-from tasks.licences.texts import normal_form, recognise
+from tasks.licences.texts import normal_form
 
 BSD = frozenset({"BSD-1-Clause", "BSD-2-Clause", "BSD-3-Clause", "BSD-4-Clause", "0BSD"})
 _GPL = frozenset({"GPL-1.0", "GPL-2.0", "GPL-3.0"})
@@ -102,16 +102,20 @@ def from_expression(text: str) -> Claim:
     return Claim("License-Expression", text[:200], frozenset(expression.licences() if expression else ()))
 
 
+def is_text(field: str) -> bool:
+    """Whether a ``License`` field holds a licence's text instead of its name, which is then no claim."""
+    return len(field) > 300
+
+
 def from_license_field(text: str) -> list[Claim]:
-    """The claims of a free ``License`` field: an expression, a name, several names, or a whole text."""
+    """The claims of a free ``License`` field: an expression, a name, or several names."""
     said = " ".join(text.split())
     if not said or said.lower() in {"unknown", "none", "n/a", "license", "see license", "dual license"}:
         return []
     if expression := parse(said):
         return [Claim("License", said[:200], frozenset({name})) for name in sorted(expression.licences())]
-    if len(said) > 300:
-        found = [Claim("License", said[:80] + "…", frozenset({match.licence})) for match in recognise(text)]
-        return found or [Claim("License", said[:80] + "…", frozenset())]
+    if is_text(text):
+        return []
     pieces = re.split(r"\s+(?:or|and)\s+(?!later)|\s*[/;&|]\s*|,\s+(?!version|v\d)", said, flags=re.IGNORECASE)
     claims = [Claim("License", piece[:200], _named(piece)) for piece in pieces if piece.strip()]
     understood = [claim for claim in claims if claim.any_of]

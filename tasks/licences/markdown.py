@@ -34,12 +34,14 @@ METHOD = """\
 4. **Conclusion.** A valid expression is taken as it is; else the other declarations, narrowed by the text; else the
    text alone. Where sources disagree, the disagreement is reported and not decided. Of a choice (`OR`) the least
    demanding licence sets the category, of a combination (`AND`, `and/or`) the most demanding.
-5. **Age.** Installers rewrite the times of files, so the latest year in a distribution's own copyright notices stands
-   for its age. **Size** is that of the recorded files on the disk.
+5. **Age.** Installers rewrite the times of files, so the release date is not on the disk. The year given is one before
+   which it was certainly not built: the latest of the years in its copyright notices, a date in its version, and
+   the first years of the tool and of the metadata format it was built with. **Size** is that of the
+   recorded files on the disk.
 
 **Limits.** A text that was changed in a few words is still recognised as the original. Code that a distribution brings
-along without a licence file is not seen, nor are system libraries, data, fonts and models. `-only` and `-or-later` cannot
-be told apart by a text. Whether a licence fits a use depends on how the software is combined and passed on, which
+along without a licence file is not seen, nor are system libraries, data, fonts and models. `-only` and
+`-or-later` cannot be told apart by a text. Whether a licence fits a use depends on how the software is combined and passed on, which
 nothing here knows. This report is a list of evidence to start from; it is not legal advice.
 """
 
@@ -192,14 +194,14 @@ def _extremes(document: dict[str, Any]) -> str:
     oldest = [
         (
             cell(f"{row['name']} {row['version']}"),
-            str(row["latest_year"]),
-            cell(row["generator"]) or "–",
+            str(row["not_built_before"]),
+            cell(row["age_evidence"]),
             cell(row["licence"]),
         )
         for row in document["oldest"]
     ]
     text = "## Largest\n\n" + table(("Distribution", "Size", "Files", "Licence"), largest, right=(1, 2))
     if oldest:
-        text += "\n## Oldest by their copyright notices\n\n"
-        text += table(("Distribution", "Latest year", "Built with", "Licence"), oldest, right=(1,))
+        text += "\n## Oldest\n\n"
+        text += table(("Distribution", "Not built before", "Evidence", "Licence"), oldest, right=(1,))
     return text

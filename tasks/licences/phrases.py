@@ -142,6 +142,10 @@ FINGERPRINTS = (
         required=("gnu general public license version 3 29 june 2007", "is a free copyleft license for software"),
         absent=("gnu affero general public license version 3 19 november 2007",),
         grants=("gnu general public license as published by the free software foundation either version 3",)),
+    Fingerprint("GPL-3.0-with-GCC-exception", (
+        "gcc runtime library exception version 3 1",
+        "this gcc runtime library exception exception is an additional permission under section 7"),
+        required=("gcc runtime library exception version 3 1",)),
     Fingerprint("AGPL-3.0", (
         "gnu affero general public license version 3 19 november 2007",
         "specifically designed to ensure cooperation with the community in the case of network server software",
@@ -251,6 +255,7 @@ FINGERPRINTS = (
 )  # fmt: skip
 
 COVERS = {
+    "GPL-3.0-with-GCC-exception": {"GPL-3.0"},
     # Texts that quote or carry another licence as a part of themselves: the part is not news.
     "X11": {"MIT"},
     "NCSA": {"BSD-3-Clause", "MIT"},

@@ -81,9 +81,8 @@ class DistributionFacts:
     findings: list[Finding] = field(default_factory=list)
     installed_at: str | None = None
     newest_file_at: str | None = None
-    latest_year: int | None = None
-    metadata_version: str = ""
-    generator: str = ""
+    not_built_before: int | None = None
+    age_evidence: str = ""
 
     @property
     def severity(self) -> str:
@@ -119,7 +118,7 @@ def consolidated(
         "categories": _categories(known),
         "not_inspected": failed,
         "largest": [_brief(facts) for facts in sorted(known, key=lambda facts: -facts.size_bytes)[:extremes]],
-        "oldest": [_brief(facts) for facts in sorted(known, key=_age)[:extremes] if facts.latest_year],
+        "oldest": [_brief(facts) for facts in sorted(known, key=_age)[:extremes] if facts.not_built_before],
         "distributions": [asdict(facts) for facts in known],
     }
 
@@ -141,10 +140,9 @@ def _categories(known: Sequence[DistributionFacts]) -> list[dict[str, Any]]:
 
 
 def _brief(facts: DistributionFacts) -> dict[str, Any]:
-    names = ("name", "version", "licence", "size_bytes", "file_count", "latest_year", "metadata_version", "generator")
+    names = ("name", "version", "licence", "size_bytes", "file_count", "not_built_before", "age_evidence")
     return {name: getattr(facts, name) for name in names}
 
 
-def _age(facts: DistributionFacts) -> tuple[int, str, str]:
-    # Installers rewrite the times of files, so the years that its authors wrote are the better witness.
-    return (facts.latest_year or 9999, facts.metadata_version, facts.name.lower())
+def _age(facts: DistributionFacts) -> tuple[int, str]:
+    return (facts.not_built_before or 9999, facts.name.lower())
