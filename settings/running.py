@@ -63,6 +63,10 @@ class Scheduling(BaseModel):
         le=100,
         description="Workers a node may take down with it before it is given up as poison.",
     )
+    fault: str = Field(
+        default="",
+        description="For tests of crashes: name:count of a point in the scheduler at which its process ends at once.",
+    )
     pools: Sizes = Field(
         default_factory=dict,
         description="Concurrency pools: how many nodes that name one may run at once, over all workers (db=4,gpu=1).",

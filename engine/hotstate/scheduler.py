@@ -75,10 +75,11 @@ class RedisHotState:
             pipe.execute()
 
     @translated
-    def revoke(self, run_id: str, fields: Iterable[str]) -> None:
-        """Delete the permits of some nodes of a run."""
-        for part in _batches(fields):
-            self._redis.hdel(self._keys.permits(run_id), *part)
+    def permits(self, run_id: str, epoch: str) -> dict[str, tuple[str, bool]]:
+        """A run's permits under that epoch, by field: token, and whether a worker has claimed it."""
+        found = cast("dict[bytes, bytes]", self._redis.hgetall(self._keys.permits(run_id)))
+        parts = {text(field): text(permit).split(" ") for field, permit in found.items()}
+        return {field: (part[1], part[0] != "p") for field, part in parts.items() if part[2] == epoch}
 
     @translated
     def revoke_run(self, run_id: str) -> float:
@@ -129,13 +130,11 @@ class RedisHotState:
 
     @translated
     def leases(self, shard: int) -> dict[str, float]:
-        """Seconds left on each claimed delivery's lease by Redis' own clock; negative if it ran out."""
-        with self._redis.pipeline() as pipe:
-            pipe.time()
-            pipe.zrange(self._keys.leases(shard), 0, -1, withscores=True)
-            (seconds, micros), entries = pipe.execute()
-        now_ms = seconds * 1000 + micros / 1000
-        return {text(token): (expiry_ms - now_ms) / 1000 for token, expiry_ms in entries}
+        """A stamp for each claimed delivery, which changes whenever its worker announces it."""
+        entries = cast(
+            "list[tuple[bytes, float]]", self._redis.zrange(self._keys.leases(shard), 0, -1, withscores=True)
+        )
+        return {text(token): stamp for token, stamp in entries}
 
     @translated
     def drop_leases(self, shard: int, tokens: Iterable[str]) -> None:

@@ -40,6 +40,8 @@ class Inflight:
         self._outbox = Outbox()
         self._redis: tuple[str, str] | None = None
         self._orphans: dict[tuple[str, NodeId], float] = {}
+        self._settled_at: dict[str, float] = {}
+        self.redis_changes = 0
 
     @property
     def waiting_to_send(self) -> bool:
@@ -61,6 +63,7 @@ class Inflight:
         """A run is over: nothing of it may begin, and nothing of it is kept."""
         self._outbox.forget(run_id)
         self._deliveries.forget(run_id)
+        self._settled_at.pop(run_id, None)
         for key in [key for key in self._orphans if key[0] == run_id]:
             del self._orphans[key]
 
@@ -115,8 +118,10 @@ class Inflight:
 
     def revoke(self, run: LiveRun) -> PermitsRevoked | None:
         """Delete a run's permits; ``None`` if a body began so lately that it must be asked again."""
-        youngest_s = self._world.hot.revoke_run(run.id)
-        if youngest_s < self._pace.settle_s:
+        youngest_s, now = self._world.hot.revoke_run(run.id), self._world.clock.monotonic()
+        settled_at = max(self._settled_at.get(run.id, now), now + self._pace.settle_s - youngest_s)
+        if now < settled_at:
+            self._settled_at[run.id] = settled_at
             return None
         leased = self._world.hot.leases(self._shard)
         running, tokens = set(), []
@@ -177,6 +182,7 @@ class Inflight:
         current = self._world.hot.epoch()
         if self._redis is not None and current != self._redis:
             log.warning("redis.changed", shard=self._shard, restarted=current[0] != self._redis[0])
+            self.redis_changes += 1
             self._outbox.redis_changed(self._world.clock.monotonic() + self._pace.announce_s)
         self._redis = current
 

@@ -184,7 +184,11 @@ class Leader:
                 if run is not None:
                     self._inflight.adopt(run)
                 self._to_adopt.pop()
-            return self._inflight.inspect()
+            changes = self._inflight.redis_changes
+            events = self._inflight.inspect()
+            if self._inflight.redis_changes != changes:
+                self._read_after = "0"  # a new stream's entries may have lower ids
+            return events
         except Unavailable as error:
             self._complain("redis.unavailable", error)
             return []

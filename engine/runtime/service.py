@@ -9,9 +9,12 @@ import threading
 import structlog
 
 from engine.errors import Fenced, Unavailable
+from engine.runtime import faults
+from engine.runtime.assembly import connected, limits_of, pace_of, policy_of
 from engine.runtime.leader import Leader
 from engine.runtime.world import Limits, Pace, World
 from engine.scheduling.state import Policy
+from settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -84,3 +87,34 @@ def serve(service: ShardService, stop: threading.Event) -> None:
             service.stand_down()
         except (Fenced, Unavailable) as error:
             log.info("shard.not_released", why=str(error))
+
+
+def run_scheduler(settings: Settings, stop: threading.Event) -> None:
+    """Lead or stand by for every shard until ``stop`` is set; one thread a shard.
+
+    Raises
+    ------
+    UsageError
+        The database was written by a newer engine, or a setting does not fit.
+    """
+    faults.arm(settings.fault)
+    threads = [
+        threading.Thread(target=_serve_shard, args=(shard, settings, stop), name=f"shard-{shard}")
+        for shard in range(1, settings.shards)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        _serve_shard(0, settings, stop)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _serve_shard(shard: int, settings: Settings, stop: threading.Event) -> None:
+    with connected(shard, settings, stop) as world:
+        shard_service = ShardService(
+            shard, owner_name(), world, pace_of(settings), policy_of(settings), limits_of(settings)
+        )
+        serve(shard_service, stop)

@@ -9,6 +9,7 @@ from engine.artefacts.store import ArtefactStore
 from engine.clock import Clock
 from engine.dag.compiled import CompiledPlan
 from engine.runtime.ports import HotState, Journal, Publisher
+from settings.rates import Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,6 @@ class Pace:
     retry_in_worker_max_s: float = 1.0
     batch: int = 1000
     dispatch: int = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A token bucket: ``per_s`` tokens a second, at most ``burst`` at once."""
-
-    per_s: float
-    burst: int
 
 
 @dataclass(frozen=True, slots=True)

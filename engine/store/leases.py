@@ -6,7 +6,7 @@ count. So a scheduler that was frozen past its lease can do no harm when it wake
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, or_, update
 
 from engine.errors import Fenced
 from engine.store.engines import Database
@@ -14,16 +14,23 @@ from engine.store.tables import Shard, table
 from engine.store.writing import insert_for
 
 SHARD = table(Shard)
+_IMPLAUSIBLE = 10
 
 
 def acquire(database: Database, shard: int, owner: str, ttl_s: float) -> int | None:
-    """Take the lease if it is free or has run out; its new epoch, else ``None``."""
+    """Take the lease if it is free or has run out; its new epoch, else ``None``.
+
+    A lease that ends implausibly late was written before the clock jumped back: it counts as run out.
+    """
     with database.writing(f"acquire shard {shard}") as connection:
         free = {"shard": shard, "owner": "", "epoch": 0, "lease_until": 0.0}
         connection.execute(insert_for(connection.dialect.name, SHARD).values(free).on_conflict_do_nothing())
         taken = connection.execute(
             update(SHARD)
-            .where(SHARD.c.shard == shard, SHARD.c.lease_until <= database.now)
+            .where(
+                SHARD.c.shard == shard,
+                or_(SHARD.c.lease_until <= database.now, SHARD.c.lease_until > database.now + _IMPLAUSIBLE * ttl_s),
+            )
             .values(owner=owner, epoch=SHARD.c.epoch + 1, lease_until=database.now + ttl_s)
             .returning(SHARD.c.epoch)
         )
