@@ -16,13 +16,14 @@ from sqlalchemy import Connection, Row, Select, select
 from engine.errors import NotFound
 from engine.scheduling.records import NodeState, StepState
 from engine.store.engines import Database
-from engine.store.loading import open_attempts
+from engine.store.progress import ENDED, OUT, RETRYING, RUNNING, latest_attempt
 from engine.store.reading import find_run_id
 from engine.store.views import AttemptView, DecisionView, LogView, NodeResult, NodeView, StepView
 from engine.store.writing import ATTEMPT, DECISION, LOG_LINE, NODE, STEP
 from engine.wire import ErrorInfo, Outcome
 
 _FINAL = frozenset(state.value for state in NodeState)
+_OPEN = {ENDED: "ready", OUT: "out", RUNNING: "running", RETRYING: "retrying"}
 _ITEMS_A_QUERY = 500
 
 
@@ -134,9 +135,10 @@ def _items_in(
         return []
     # What is left is told by rows that are not there, or by a node's latest attempt.
     states = dict.fromkeys(range(after + 1, count), step.state.value if step.state.final else "ready")
-    for row in connection.execute(open_attempts(run_id, step.step_no)):
-        if row.item > after and not step.state.final:
-            states[row.item] = _open_state(row)
+    of_attempt = (ATTEMPT.c.run_id == run_id, ATTEMPT.c.step_no == step.step_no, ATTEMPT.c.item > after)
+    if not step.state.final:
+        latest = select(ATTEMPT.c.item, latest_attempt()).where(*of_attempt).group_by(ATTEMPT.c.item)
+        states |= {item: _OPEN[place] for item, place in connection.execute(latest)}
     for item, final in connection.execute(select(NODE.c.item, NODE.c.state).where(*of_step)):
         states[item] = final
     return [item for item, is_in in states.items() if is_in == state][:limit]
@@ -153,8 +155,8 @@ def _paged(
 
 def _open_state(attempt: Row[Any]) -> str:
     if attempt.outcome is None:
-        return "out" if attempt.begun_at is None else "running"
-    return "ready" if attempt.retry_at is None else "retrying"
+        return _OPEN[OUT if attempt.begun_at is None else RUNNING]
+    return _OPEN[ENDED if attempt.retry_at is None else RETRYING]
 
 
 def _node(step: StepView, item: int, final: Row[Any] | None, attempt: Row[Any] | None) -> NodeView:

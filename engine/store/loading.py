@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, Select, and_, case, func, select, text
+from sqlalchemy import Row, select, text
 
 from engine.errors import NotFound
 from engine.runtime.ports import AttemptRow, CommandRow, RunRow, RunSnapshot, StepRow
@@ -26,6 +26,11 @@ _RUN_COLUMNS = tuple(
         "created_at", "deadline_at", "partial", "permits_gone_at",
     )
 )  # fmt: skip
+
+_ATTEMPT_COLUMNS = tuple(
+    ATTEMPT.c[name]
+    for name in ("step_no", "item", "attempt", "kind", "queue", "dispatched_at", "begun_at", "outcome", "retry_at")
+)
 
 
 def unfinished_runs(database: Database, shard: int, known: Collection[str]) -> Sequence[RunRow]:
@@ -55,13 +60,24 @@ def load(database: Database, run_id: str) -> RunSnapshot:
     steps = (STEP.c.step_no, STEP.c.state, STEP.c.count, STEP.c.reason, STEP.c.tolerated)
     told = (STEP.c.run_id == run_id, STEP.c.state != StepState.WAITING.value)
     nodes = select(NODE.c.step_no, NODE.c.item, NODE.c.state).where(NODE.c.run_id == run_id)
+    attempts = (
+        select(*_ATTEMPT_COLUMNS)
+        .where(ATTEMPT.c.run_id == run_id)
+        .order_by(ATTEMPT.c.step_no, ATTEMPT.c.item, ATTEMPT.c.attempt)
+    )
     with database.reading(f"load run {run_id}") as connection:
         run = connection.execute(select(*_RUN_COLUMNS).where(RUN.c.id == run_id)).one_or_none()
         if run is None:
             raise NotFound(f"no run {run_id}")
         step_rows = connection.execute(select(*steps).where(*told).order_by(STEP.c.step_no)).all()
         node_rows = connection.execute(nodes.order_by(NODE.c.step_no, NODE.c.item)).all()
-        attempt_rows = connection.execute(open_attempts(run_id)).all()
+        finished = {(step_no, item) for step_no, item, _ in node_rows}
+        open_nodes: dict[tuple[int, int], _Open] = {}
+        # Joined here: with the statistics of a table that grew a moment ago, Postgres joins in loops.
+        for row in connection.execute(attempts):
+            key = (row[0], row[1])
+            if key not in finished:
+                open_nodes.setdefault(key, _Open()).add(tuple(row))
     states = {state.value: state for state in NodeState}
     return RunSnapshot(
         run=_run_row(run),
@@ -69,7 +85,7 @@ def load(database: Database, run_id: str) -> RunSnapshot:
             StepRow(no, StepState(state), count, reason, tolerated) for no, state, count, reason, tolerated in step_rows
         ],
         nodes=[(step_no, item, states[state]) for step_no, item, state in node_rows],
-        attempts=[_attempt_row(row) for row in attempt_rows],
+        attempts=[attempts_of.row() for attempts_of in open_nodes.values()],
     )
 
 
@@ -112,44 +128,33 @@ def last_error(database: Database, run_id: str, step_no: int) -> str | None:
     return None if error is None else str(orjson.loads(error)["message"])
 
 
-def open_attempts(run_id: str, step_no: int | None = None) -> Select[Any]:
-    """The highest attempt of each node without a final state, and sums over all its attempts.
+class _Open:
+    """What the attempts of a node without a final state come to, told in their order."""
 
-    Of one step, or of the whole run if ``step_no`` is ``None``.
-    """
-    node = (ATTEMPT.c.step_no, ATTEMPT.c.item)
-    same = and_(NODE.c.run_id == ATTEMPT.c.run_id, NODE.c.step_no == ATTEMPT.c.step_no, NODE.c.item == ATTEMPT.c.item)
-    of_step = () if step_no is None else (ATTEMPT.c.step_no == step_no,)
-    totals = (
-        select(
-            *node,
-            func.max(ATTEMPT.c.attempt).label("attempt"),
-            func.sum(case((ATTEMPT.c.outcome == Outcome.LOST.value, 1), else_=0)).label("losses"),
-            func.sum(case((ATTEMPT.c.outcome.in_(_TRIES), 1), else_=0)).label("tries"),
-            func.min(ATTEMPT.c.begun_at).label("first_begun_at"),
-        )
-        .where(ATTEMPT.c.run_id == run_id, *of_step, ~select(1).where(same).correlate(ATTEMPT).exists())
-        .group_by(*node)
-        .cte("totals")
-    )
-    latest = ATTEMPT.alias("latest")
-    columns = (
-        "step_no", "item", "attempt", "kind", "queue", "dispatched_at", "begun_at", "outcome", "retry_at",
-    )  # fmt: skip
-    return (
-        select(*(latest.c[name] for name in columns), totals.c.losses, totals.c.tries, totals.c.first_begun_at)
-        .join_from(
-            totals,
-            latest,
-            and_(
-                latest.c.run_id == run_id,
-                latest.c.step_no == totals.c.step_no,
-                latest.c.item == totals.c.item,
-                latest.c.attempt == totals.c.attempt,
-            ),
-        )
-        .order_by(latest.c.step_no, latest.c.item)
-    )
+    __slots__ = ("first_begun_at", "latest", "losses", "tries")
+
+    def __init__(self) -> None:
+        self.latest: tuple[Any, ...] = ()
+        self.losses = 0
+        self.tries = 0
+        self.first_begun_at: float | None = None
+
+    def add(self, attempt: tuple[Any, ...]) -> None:
+        begun_at, outcome = attempt[6], attempt[7]
+        self.latest = attempt
+        self.losses += outcome == Outcome.LOST
+        self.tries += outcome in _TRIES
+        if begun_at is not None and (self.first_begun_at is None or begun_at < self.first_begun_at):
+            self.first_begun_at = begun_at
+
+    def row(self) -> AttemptRow:
+        no, item, attempt, kind, queue, dispatched_at, begun_at, outcome, retry_at = self.latest
+        return AttemptRow(
+            step_no=no, item=item, attempt=attempt, kind=AttemptKind(kind or AttemptKind.RETRY), queue=queue or "",
+            dispatched_at=dispatched_at if dispatched_at is not None else (begun_at or 0.0), begun_at=begun_at,
+            outcome=Outcome(outcome) if outcome else None, retry_at=retry_at, losses=self.losses, tries=self.tries,
+            first_begun_at=self.first_begun_at,
+        )  # fmt: skip
 
 
 def _run_row(row: Row[Any]) -> RunRow:
@@ -158,15 +163,4 @@ def _run_row(row: Row[Any]) -> RunRow:
         inputs=row.inputs, priority=row.priority, state=RunState(row.state), reason=row.reason,
         created_at=row.created_at, deadline_at=row.deadline_at, partial=bool(row.partial),
         permits_gone=row.permits_gone_at is not None,
-    )  # fmt: skip
-
-
-def _attempt_row(row: Row[Any]) -> AttemptRow:
-    # Unpacked at once: by name, 20,000 rows would take as long as the query.
-    no, item, attempt, kind, queue, dispatched_at, begun_at, outcome, retry_at, losses, tries, first = tuple(row)
-    return AttemptRow(
-        step_no=no, item=item, attempt=attempt, kind=AttemptKind(kind or AttemptKind.RETRY), queue=queue or "",
-        dispatched_at=dispatched_at if dispatched_at is not None else (begun_at or 0.0), begun_at=begun_at,
-        outcome=Outcome(outcome) if outcome else None, retry_at=retry_at, losses=losses, tries=tries,
-        first_begun_at=first,
     )  # fmt: skip

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from engine.artefacts.store import ArtefactStore
 from engine.clock import Clock, SystemClock
 from engine.scheduling.records import RunState
-from engine.store import details, progress, reading, submission
+from engine.store import audit, details, progress, reading, retention, submission
+from engine.store.audit import Finding
 from engine.store.engines import Database
+from engine.store.retention import Pruned
 from engine.store.schema import migrate
 from engine.store.submission import NewRun
 from engine.store.views import (
@@ -136,6 +139,27 @@ class RunStore:
     def result(self, run: str, step_no: int, item: int = 0) -> NodeResult:
         """A finished node's state and value, packed. Raises ``NotFound`` while it has none."""
         return details.result(self.database, run, step_no, item)
+
+    def audit(self, run: str, losses_max: int | None = None) -> list[Finding]:
+        """Everything about a run that cannot be true; an empty list is a clean bill."""
+        return audit.audit(self.database, run, losses_max)
+
+    def prune(
+        self,
+        artefacts: ArtefactStore,
+        older_than_s: float,
+        states: Collection[RunState] = retention.FINAL_STATES,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """Forget runs that ended more than ``older_than_s`` seconds ago, and artefacts nobody refers to."""
+        now = self._clock.now()
+        return retention.prune(
+            self.database, artefacts, now=now, older_than_s=older_than_s, states=states, dry_run=dry_run
+        )
+
+    def delete_tenant(self, tenant: str, artefacts: ArtefactStore) -> Pruned:
+        """Delete a tenant with everything it owns. Raises ``Conflict`` while a run of it has not ended."""
+        return retention.delete_tenant(self.database, artefacts, tenant, now=self._clock.now())
 
     def close(self) -> None:
         """Close every connection."""

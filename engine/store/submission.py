@@ -70,6 +70,9 @@ def submit(database: Database, run: NewRun) -> tuple[str, bool]:
             "created_at": run.created_at,
         }
         connection.execute(insert_for(dialect, PLAN_VERSION).values(plan).on_conflict_do_nothing())
+        # Held until the commit, so that ``retention`` cannot delete the plan in between (Postgres).
+        held = select(PLAN_VERSION.c.version).where(PLAN_VERSION.c.version == run.plan.version)
+        connection.execute(held.with_for_update(read=True, key_share=True))
         # The unique constraint decides between processes that submit at the same moment.
         same_key = insert_for(dialect, RUN).values(_run_row(run)).on_conflict_do_nothing(index_elements=_KEY)
         if connection.execute(same_key).rowcount == 0:
@@ -145,7 +148,8 @@ def _step_row(run_id: str, step: CompiledStep) -> dict[str, Any]:
         "skill": step.skill,
         "effects": str(step.effects),
         "fanned": step.fanned,
-        "parents": orjson.dumps(step.parents).decode(),
+        # A fall-back starts because its parent failed, before that parent, which waits for it, ends.
+        "parents": orjson.dumps([no for no in step.parents if no != step.fallback_of]).decode(),
         "join_kind": step.join.kind.value,
         "attempts_max": step.retry.attempts,
         "state": StepState.WAITING.value,

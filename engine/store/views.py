@@ -149,7 +149,10 @@ class CommandView:
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """A step's nodes by where they are now. ``count`` is ``None`` until the step is expanded."""
+    """A step's nodes by where they are now. ``count`` is ``None`` until the step is expanded.
+
+    ``out`` were dispatched and have not ended; of them, ``running`` are known to have begun.
+    """
 
     step_no: int
     path: str
@@ -160,6 +163,7 @@ class StepProgress:
     skipped: int
     cancelled: int
     out: int
+    running: int
     retrying: int
 
     @property

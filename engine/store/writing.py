@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, func, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert, Update
 
@@ -70,20 +70,23 @@ class Batch:
 
     def write(self, connection: Connection) -> None:
         """Write every row with the connection's transaction, in bulk."""
-        statements = _STATEMENTS[connection.dialect.name]
-        for name, rows in (
-            ("runs", list(self.runs.values())),
-            ("permits", list(self.permits.values())),
-            ("steps", list(self.steps.values())),
+        dialect = connection.dialect.name
+        statements = _STATEMENTS[dialect]
+        changed: dict[str, Mapping[Any, Row]] = {"runs": self.runs, "permits": self.permits, "steps": self.steps}
+        for name, rows in changed.items():
+            if rows:
+                connection.execute(statements[name], list(rows.values()))
+        if self.commands:
+            connection.execute(statements["commands"], self.commands)
+        for name, added in (
             ("attempts", list(self.attempts.values())),
             ("nodes", self.nodes),
             ("duplicates", self.duplicates),
             ("decisions", self.decisions),
             ("log_lines", self.log_lines),
-            ("commands", self.commands),
         ):
-            if rows:
-                connection.execute(statements[name], rows)
+            if added:
+                connection.execute(statements[name], added if dialect == "sqlite" else _by_column(added))
 
     def _run_changed(self, record: RunChanged) -> None:
         earlier = self.runs.get(record.run_id, {})
@@ -274,12 +277,27 @@ def insert_for(dialect: str, into: Table) -> sqlite.Insert | postgresql.Insert:
     return sqlite.insert(into) if dialect == "sqlite" else postgresql.insert(into)
 
 
+def _bulk_insert(dialect: str, into: Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert that takes rows on SQLite, and one array a column on Postgres.
+
+    Postgres reads the arrays in step (``unnest``), one statement a batch instead of one a row.
+    """
+    if dialect == "sqlite":
+        return sqlite.insert(into)
+    arrays = [func.unnest(bindparam(column.name, type_=postgresql.ARRAY(column.type))) for column in into.columns]
+    return postgresql.insert(into).from_select([column.name for column in into.columns], select(*arrays))
+
+
+def _by_column(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
 def _keep_first(dialect: str, into: Table) -> Insert:
-    return insert_for(dialect, into).on_conflict_do_nothing()
+    return _bulk_insert(dialect, into).on_conflict_do_nothing()
 
 
 def _attempts(dialect: str) -> Insert:
-    insert = insert_for(dialect, ATTEMPT)
+    insert = _bulk_insert(dialect, ATTEMPT)
     told: dict[str, ColumnElement[Any]] = {
         name: func.coalesce(insert.excluded[name], ATTEMPT.c[name])
         for name in _ATTEMPT_COLUMNS[4:]

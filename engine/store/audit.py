@@ -1,0 +1,256 @@
+"""The auditor: whether what SQL says of a run can be true. Run after every chaos test, and by people.
+
+Each check is one question to the database whose answer must be empty. It compares what was recorded
+with what was recorded, never with what a worker remembers, so it can be run at any time, also years
+later and on a run that has not ended; what only holds at the end is then left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, and_, case, func, or_, select
+
+from engine.dag.compiled import JoinKind
+from engine.scheduling.records import NodeState, RunState, StepState
+from engine.store.engines import Database
+from engine.store.reading import find_run_id
+from engine.store.writing import ATTEMPT, COMMAND, NODE, RUN, STEP
+from engine.wire import Outcome
+
+ROWS_SHOWN = 20
+_ENDED = (StepState.SUCCEEDED.value, StepState.FAILED.value)
+_TRIES = (Outcome.OK.value, Outcome.FAILED.value, Outcome.TIMED_OUT.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One invariant that does not hold. ``rows`` are the first few (step, item, …) that show it."""
+
+    invariant: str
+    message: str
+    rows: tuple[tuple[Any, ...], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class _Audit:
+    """What the checks need of the run they look at."""
+
+    connection: Connection
+    run: Row[Any]
+    steps: list[Row[Any]]
+    losses_max: int | None
+
+    @property
+    def final(self) -> bool:
+        return RunState(self.run.state).final
+
+    def rows(self, question: Select[Any]) -> tuple[tuple[Any, ...], ...]:
+        return tuple(tuple(row) for row in self.connection.execute(question.limit(ROWS_SHOWN)))
+
+    def steps_where(self, holds: Callable[[Row[Any]], Any]) -> tuple[tuple[Any, ...], ...]:
+        return tuple((step.step_no, step.path, step.state) for step in self.steps if holds(step))[:ROWS_SHOWN]
+
+
+def audit(database: Database, run: str, losses_max: int | None = None) -> list[Finding]:
+    """Everything about a run that cannot be true; an empty list is a clean bill.
+
+    Parameters
+    ----------
+    losses_max
+        How often a node may be lost with its worker; ``None`` leaves that unchecked.
+
+    Raises
+    ------
+    NotFound
+        There is no such run.
+    """
+    with database.reading(f"audit run {run}") as connection:
+        run_id = find_run_id(connection, run)
+        row = connection.execute(select(RUN).where(RUN.c.id == run_id)).one()
+        steps = list(connection.execute(select(STEP).where(STEP.c.run_id == run_id).order_by(STEP.c.step_no)))
+        looking = _Audit(connection, row, steps, losses_max)
+        return [finding for check in _CHECKS for finding in check(looking) if finding.rows]
+
+
+def _every_node_ended(looking: _Audit) -> Iterator[Finding]:
+    """I1: one final state a node, and the run's state follows from its steps'."""
+    run = looking.run
+    counted = _counts(looking)
+    if looking.final:
+        open_steps = looking.steps_where(lambda step: not StepState(step.state).final)
+        yield Finding("I1", "the run ended, and steps have not", open_steps)
+    yield Finding(
+        "I1",
+        "a step ended, and not every node of it has a final state",
+        looking.steps_where(
+            lambda step: (
+                step.state in _ENDED and sum(counted.get(step.step_no, {}).values()) < (step._mapping["count"] or 0)
+            )
+        ),
+    )
+    yield Finding(
+        "I1",
+        "a step has nodes past its count",
+        looking.steps_where(lambda step: sum(counted.get(step.step_no, {}).values()) > (step._mapping["count"] or 0)),
+    )
+    if run.state == RunState.SUCCEEDED.value and not run.partial:
+        failed = looking.steps_where(lambda step: step.state == StepState.FAILED.value or step.tolerated)
+        yield Finding("I1", "the run succeeded in full, and a step failed or tolerated failures", failed)
+
+
+def _counters_are_right(looking: _Audit) -> Iterator[Finding]:
+    """I4: the counters of a step's end are those of its nodes' rows."""
+    counted = _counts(looking)
+    wrong = []
+    for step in looking.steps:
+        states = counted.get(step.step_no, {})
+        succeeded, failed, skipped, cancelled = (states.get(state.value, 0) for state in NodeState)
+        told, found = (step.succeeded, step.failed, step.skipped), (succeeded, failed, skipped, cancelled)
+        # Nodes cancelled one by one are counted with the skipped; those cancelled with their step have no row.
+        right = told[:2] == found[:2] and skipped <= told[2] <= skipped + cancelled
+        if StepState(step.state).final and not right:
+            wrong.append((step.step_no, step.path, told, found))
+    yield Finding("I4", "a step's counters (succeeded, failed, skipped) are not those of its nodes", tuple(wrong))
+
+
+def _one_success_a_node(looking: _Audit) -> Iterator[Finding]:
+    """I2: a node that succeeded has exactly one ``ok`` attempt, the one its final state names."""
+    run_id = looking.run.id
+    ok = (
+        select(
+            ATTEMPT.c.step_no,
+            ATTEMPT.c.item,
+            func.count().label("number"),
+            func.max(ATTEMPT.c.attempt).label("attempt"),
+        )
+        .where(ATTEMPT.c.run_id == run_id, ATTEMPT.c.outcome == Outcome.OK.value)
+        .group_by(ATTEMPT.c.step_no, ATTEMPT.c.item)
+        .subquery()
+    )
+    joined = NODE.outerjoin(ok, _same_node(ok))
+    succeeded = NODE.c.state == NodeState.SUCCEEDED.value
+    question = select(NODE.c.step_no, NODE.c.item, NODE.c.state, NODE.c.attempt, ok.c.number).select_from(joined)
+    wrong = and_(succeeded, or_(ok.c.number.is_(None), ok.c.number != 1, ok.c.attempt != NODE.c.attempt))
+    yield Finding(
+        "I2",
+        "a node succeeded without exactly one successful attempt, or names another",
+        looking.rows(question.where(NODE.c.run_id == run_id, wrong)),
+    )
+    yield Finding(
+        "I2",
+        "a node has a successful attempt and another final state",
+        looking.rows(question.where(NODE.c.run_id == run_id, ~succeeded, ok.c.number.is_not(None))),
+    )
+    no_node = select(ok).where(~select(NODE.c.item).where(NODE.c.run_id == run_id, _same_node(ok)).exists())
+    yield Finding("I2", "an attempt succeeded, and its node has no final state", looking.rows(no_node))
+
+
+def _no_child_before_its_parents(looking: _Audit) -> Iterator[Finding]:
+    """I3: nothing of a step was dispatched, and none of it began, before its join could hold."""
+    firsts = _first_dispatches(looking)
+    finished_at = {step.step_no: step.finished_at for step in looking.steps}
+    early = []
+    for step in looking.steps:
+        parents = [finished_at.get(no) for no in orjson.loads(step.parents)]
+        starts = [at for at in (step.expanded_at, *firsts.get(step.step_no, ())) if at is not None]
+        if not parents or not starts:
+            continue
+        ends = [at if at is not None else float("inf") for at in parents]
+        # ``any`` and ``at_least`` need one parent at the very least; the others need all of them ended.
+        one = step.join_kind in (JoinKind.ANY.value, JoinKind.AT_LEAST.value)
+        holds_at = min(ends) if one else max(ends)
+        if min(starts) < holds_at:
+            early.append((step.step_no, step.path, min(starts), holds_at))
+    yield Finding("I3", "a step started before its parents ended (step, path, started, parents ended)", tuple(early))
+
+
+def _attempts_within_bounds(looking: _Audit) -> Iterator[Finding]:
+    """I5: no more tries than the step allows; each ``retry`` command that was carried out allows as many again."""
+    run_id = looking.run.id
+    retried = (COMMAND.c.run_id == run_id, COMMAND.c.kind == "retry", COMMAND.c.handled_at.is_not(None))
+    rounds = 1 + int(looking.connection.scalar(select(func.count()).where(*retried, COMMAND.c.error.is_(None))) or 0)
+    tries = func.sum(case((ATTEMPT.c.outcome.in_(_TRIES), 1), else_=0))
+    losses = func.sum(case((ATTEMPT.c.outcome == Outcome.LOST.value, 1), else_=0))
+    by_node = (
+        select(ATTEMPT.c.step_no, ATTEMPT.c.item, tries.label("tries"), losses.label("losses"))
+        .where(ATTEMPT.c.run_id == run_id)
+        .group_by(ATTEMPT.c.step_no, ATTEMPT.c.item)
+        .subquery()
+    )
+    allowed = select(by_node, STEP.c.attempts_max).join(STEP, STEP.c.step_no == by_node.c.step_no)
+    over = and_(STEP.c.run_id == run_id, by_node.c.tries > STEP.c.attempts_max * rounds)
+    yield Finding("I5", "a node was tried more often than its step allows", looking.rows(allowed.where(over)))
+    if looking.losses_max is not None:
+        lost = select(by_node).where(by_node.c.losses > looking.losses_max * rounds)
+        yield Finding("I5", f"a node was lost more than {looking.losses_max} times", looking.rows(lost))
+
+
+def _journaled_before_it_ran(looking: _Audit) -> Iterator[Finding]:
+    """I6: whatever began or ended was dispatched first, or is a try that its worker repeated."""
+    ran = or_(ATTEMPT.c.begun_at.is_not(None), ATTEMPT.c.outcome.is_not(None))
+    unannounced = (
+        ATTEMPT.c.run_id == looking.run.id,
+        ATTEMPT.c.dispatched_at.is_(None),
+        ATTEMPT.c.repeated.is_not(True),
+    )
+    question = select(ATTEMPT.c.step_no, ATTEMPT.c.item, ATTEMPT.c.attempt, ATTEMPT.c.outcome).where(*unannounced, ran)
+    yield Finding("I6", "an attempt was accepted that was never dispatched", looking.rows(question))
+
+
+def _nothing_after_cancel(looking: _Audit) -> Iterator[Finding]:
+    """I7: once the permits of a run are gone, nothing of it is dispatched and none of its bodies begins."""
+    gone_at = looking.run.permits_gone_at
+    if gone_at is None:
+        return
+    question = select(
+        ATTEMPT.c.step_no, ATTEMPT.c.item, ATTEMPT.c.attempt, ATTEMPT.c.dispatched_at, ATTEMPT.c.begun_at
+    ).where(ATTEMPT.c.run_id == looking.run.id)
+    for what, column in (("dispatched", ATTEMPT.c.dispatched_at), ("begun", ATTEMPT.c.begun_at)):
+        rows = looking.rows(question.where(column > gone_at))
+        yield Finding("I7", f"an attempt was {what} after the run's permits were gone at {gone_at}", rows)
+
+
+def _the_end_says_why(looking: _Audit) -> Iterator[Finding]:
+    """I10: a run that ended says when, and why unless it succeeded; and no output is never success."""
+    run = looking.run
+    shown = ((run.id, run.state, run.reason),)
+    if looking.final and run.finished_at is None:
+        yield Finding("I10", "the run ended and does not say when", shown)
+    if run.state in (RunState.FAILED.value, RunState.CANCELLED.value) and not run.reason:
+        yield Finding("I10", "the run ended without a reason", shown)
+    if run.state == RunState.SUCCEEDED.value and run.outputs is None and not run.partial:
+        yield Finding("I10", "the run succeeded without outputs and does not say that it is partial", shown)
+
+
+_CHECKS: tuple[Callable[[_Audit], Iterator[Finding]], ...] = (
+    _every_node_ended,
+    _counters_are_right,
+    _one_success_a_node,
+    _no_child_before_its_parents,
+    _attempts_within_bounds,
+    _journaled_before_it_ran,
+    _nothing_after_cancel,
+    _the_end_says_why,
+)
+
+
+def _counts(looking: _Audit) -> dict[int, dict[str, int]]:
+    counted = select(NODE.c.step_no, NODE.c.state, func.count()).where(NODE.c.run_id == looking.run.id)
+    counts: dict[int, dict[str, int]] = {}
+    for step_no, state, number in looking.connection.execute(counted.group_by(NODE.c.step_no, NODE.c.state)):
+        counts.setdefault(step_no, {})[state] = number
+    return counts
+
+
+def _first_dispatches(looking: _Audit) -> dict[int, tuple[float | None, float | None]]:
+    firsts = select(ATTEMPT.c.step_no, func.min(ATTEMPT.c.dispatched_at), func.min(ATTEMPT.c.begun_at))
+    rows = looking.connection.execute(firsts.where(ATTEMPT.c.run_id == looking.run.id).group_by(ATTEMPT.c.step_no))
+    return {step_no: (dispatched_at, begun_at) for step_no, dispatched_at, begun_at in rows}
+
+
+def _same_node(other: Subquery) -> ColumnElement[bool]:
+    return and_(NODE.c.step_no == other.c.step_no, NODE.c.item == other.c.item)

@@ -1,0 +1,145 @@
+"""Forgetting: old runs, everything of a tenant, and artefacts that nobody refers to any more.
+
+A run goes in one transaction of its own, so that no other writer waits long and a crash leaves whole
+runs. Artefacts are found by what stored values say, never by what was deleted: a crash between the
+two leaves artefacts too many, which the next sweep takes, and never one too few.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, delete, exc, func, select, text
+
+from engine.artefacts.store import GRACE_S, ArtefactStore
+from engine.errors import Conflict, UsageError
+from engine.scheduling.records import RunState
+from engine.store.engines import Database
+from engine.store.submission import PLAN_VERSION
+from engine.store.tables import NOT_FINAL
+from engine.store.writing import ATTEMPT, DECISION, DUPLICATE, LOG_LINE, NODE, RUN
+
+FINAL_STATES = tuple(state for state in RunState if state.final)
+_REFERENCE = re.compile(r'"ref"\s*:\s*"([0-9a-f]{64})"')
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was forgotten, or would be. ``artefact_bytes`` is their size in bytes."""
+
+    runs: tuple[str, ...]
+    artefacts: int
+    artefact_bytes: int
+
+
+def prune(
+    database: Database,
+    artefacts: ArtefactStore,
+    *,
+    now: float,
+    older_than_s: float,
+    states: Collection[RunState] = FINAL_STATES,
+    dry_run: bool = False,
+    grace_s: float = GRACE_S,
+) -> Pruned:
+    """Forget runs that ended in one of ``states`` more than ``older_than_s`` seconds ago.
+
+    Parameters
+    ----------
+    dry_run
+        Only say which runs would go. Artefacts are then those that nobody refers to already.
+    grace_s
+        Age below which no artefact is deleted; longer than any attempt may run.
+
+    Raises
+    ------
+    UsageError
+        A state is not final.
+    """
+    unfinished = [state.value for state in states if not state.final]
+    if unfinished:
+        raise UsageError(f"only runs that ended can be pruned, not {', '.join(unfinished)}")
+    old = (RUN.c.finished_at < now - older_than_s, RUN.c.state.in_([state.value for state in states]))
+    with database.reading("find runs to prune") as connection:
+        run_ids = tuple(connection.scalars(select(RUN.c.id).where(*old).order_by(RUN.c.id)))
+    if not dry_run:
+        for run_id in run_ids:
+            _delete_run(database, run_id)
+        _delete_unused_plans(database)
+    # Listed before what is referred to is read: what is referred to only afterwards was put afterwards.
+    count, size = artefacts.sweep(_referenced(database), grace_s=grace_s, dry_run=dry_run)
+    return Pruned(run_ids, count, size)
+
+
+def delete_tenant(database: Database, artefacts: ArtefactStore, tenant: str, *, now: float) -> Pruned:
+    """Delete all runs of a tenant, their plans, and artefacts that no other tenant's run refers to.
+
+    Artefacts that a running attempt of another tenant may have stored too stay until a later prune.
+
+    Raises
+    ------
+    Conflict
+        A run of the tenant has not ended; cancel it first.
+    """
+    unfinished = select(RUN.c.id).where(RUN.c.tenant == tenant, text(NOT_FINAL)).order_by(RUN.c.id)
+    of_tenant = RUN.c.tenant == tenant
+    with database.reading(f"find the runs of tenant {tenant}") as connection:
+        running = list(connection.scalars(unfinished))
+        if running:
+            raise Conflict(f"tenant {tenant} has runs that have not ended: {', '.join(running[:5])}; cancel them first")
+        run_ids = tuple(connection.scalars(select(RUN.c.id).where(of_tenant).order_by(RUN.c.id)))
+        owned = set(_references(connection, of_tenant))
+        oldest = connection.scalar(select(func.min(RUN.c.created_at)).where(text(NOT_FINAL)))
+    for run_id in run_ids:
+        _delete_run(database, run_id)
+    _delete_unused_plans(database)
+    # No run that began later than an artefact was last put can rely on it without referring to it.
+    age_s = 0.0 if oldest is None else max(0.0, now - oldest)
+    orphans = owned - _referenced(database)
+    swept = [(digest, size) for digest, size in artefacts.digests(older_than_s=age_s) if digest in orphans]
+    for digest, _ in swept:
+        artefacts.delete(digest)
+    return Pruned(run_ids, len(swept), sum(size for _, size in swept))
+
+
+def _delete_run(database: Database, run_id: str) -> None:
+    with database.writing(f"delete run {run_id}") as connection:
+        for each in (NODE, ATTEMPT, DUPLICATE, DECISION, LOG_LINE):
+            connection.execute(delete(each).where(each.c.run_id == run_id))
+        connection.execute(delete(RUN).where(RUN.c.id == run_id))  # steps, tags and commands go with it
+
+
+def _delete_unused_plans(database: Database) -> None:
+    used = select(RUN.c.id).where(RUN.c.plan_version == PLAN_VERSION.c.version).exists()
+    with database.reading("find unused plans") as connection:
+        versions = list(connection.scalars(select(PLAN_VERSION.c.version).where(~used)))
+    for version in versions:
+        try:
+            with database.writing(f"delete plan {version}") as connection:
+                connection.execute(delete(PLAN_VERSION).where(PLAN_VERSION.c.version == version, ~used))
+        except exc.IntegrityError:
+            continue  # a run of it was submitted at this moment: it is used again
+
+
+def _referenced(database: Database) -> set[str]:
+    with database.reading("find referenced artefacts") as connection:
+        return set(_references(connection, None))
+
+
+def _references(connection: Connection, of: ColumnElement[bool] | None) -> Iterator[str]:
+    """Digests in the stored values of all runs, or of the runs that ``of`` selects.
+
+    Found in the text, without parsing it. User data that looks like a reference keeps an artefact
+    longer than needed, and can do no more.
+    """
+    for column in (RUN.c.inputs, RUN.c.outputs, NODE.c.result):
+        chosen = select(column).where(column.like('%"ref"%'))
+        if of is not None:
+            chosen = chosen.where(
+                column.table.c["id" if column.table is RUN else "run_id"].in_(select(RUN.c.id).where(of))
+            )
+        for value in connection.execution_options(yield_per=_PAGE).scalars(chosen):
+            yield from _REFERENCE.findall(value)
