@@ -88,6 +88,8 @@ class _Unpacking:
         match value:
             case {"v": data}:
                 return data
+            case {"ref": str(digest), "value": True}:
+                return self.data(self._read(digest), depth + 1)
             case {"ref": str(digest)}:
                 return self._read(digest)
             case {"list": list(parts)}:

@@ -123,7 +123,7 @@ class Answers:
             return OutputsKnown(run.id, None)
         missing = sorted(self._missing(run, tree)) if isinstance(tree, Mapping) else []
         try:
-            value = self._values.travelling(self._resolved(run, row, tree))
+            value = self._resolved(run, row, tree)
         except (UsageError, TaskError) as error:
             return OutputsKnown(run.id, None, (str(error),), produced=False)
         produced = not isinstance(tree, Mapping) or not tree or len(missing) < len(tree)
@@ -148,10 +148,11 @@ class Answers:
             return {"v": tree}
         whole = _WHOLE_OUTPUT.match(tree)
         if whole and whole[1] in run.plan.names:
-            return self._values.output(run, run.plan.names[whole[1]])
+            value = self._values.output(run, run.plan.names[whole[1]])
+            return {"list": self._values.elements(run, run.plan.names[whole[1]])} if "value" in value else value
         if self._missing(run, {"it": tree}):
             return NOTHING
-        return {"v": render(tree, self.environment(run, row, None, tree))}
+        return self._values.travelling({"v": render(tree, self.environment(run, row, None, tree))})
 
     def _find_items(self, run: LiveRun, row: RunRow, step_no: int) -> list[Value]:
         step = run.step(step_no)

@@ -43,7 +43,7 @@ class StoredPlans:
 
 
 @contextmanager
-def connected(shard: int, settings: Settings, stop: threading.Event) -> Iterator[World]:
+def connected(settings: Settings, stop: threading.Event) -> Iterator[World]:
     """The world of one shard's scheduler; closed on the way out."""
     if settings.redis_url is None:
         raise UsageError("a scheduler needs FLYWHEEL_REDIS_URL; `flywheel up` starts a Redis and everything else")

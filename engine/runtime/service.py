@@ -113,7 +113,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
 
 
 def _serve_shard(shard: int, settings: Settings, stop: threading.Event) -> None:
-    with connected(shard, settings, stop) as world:
+    with connected(settings, stop) as world:
         shard_service = ShardService(
             shard, owner_name(), world, pace_of(settings), policy_of(settings), limits_of(settings)
         )
