@@ -101,7 +101,8 @@ def inspect(context: TaskContext, distribution: ListedDistribution) -> Distribut
     main = [match for file in files if not file.bundled for match in recognised[file.path]]
     licence_texts = [file for file in files if not file.bundled and (not file.notice or recognised[file.path])]
     claims = _claims(found)
-    conclusion = conclude(claims, main, len(licence_texts))
+    bundled = [match for file in files if file.bundled for match in recognised[file.path]]
+    conclusion = conclude(claims, main, len(licence_texts), bundled)
     claimed = dict.fromkeys(line for file in files if not file.bundled for line in copyright_lines(file.text))
     texts = [
         TextFacts(

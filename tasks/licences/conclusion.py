@@ -41,16 +41,32 @@ class Conclusion:
     findings: tuple[Finding, ...]
 
 
-def conclude(claims: Sequence[Claim], texts: Sequence[Recognised], text_files: int) -> Conclusion:
-    """Weigh ``claims`` and the licences recognised in the main licence files, of which there are ``text_files``."""
+def conclude(
+    claims: Sequence[Claim], texts: Sequence[Recognised], text_files: int, bundled: Sequence[Recognised] = ()
+) -> Conclusion:
+    """Weigh what is declared against what was recognised.
+
+    Parameters
+    ----------
+    claims
+        Of the metadata.
+    texts, text_files
+        The licences recognised in the distribution's own licence files, and how many such files there are.
+    bundled
+        Licences of the parts it brings along: an expression may name them, they never contradict it.
+    """
     in_text = _in_text(texts)
-    groups = _grouped([claim.any_of for claim in claims if claim.any_of])
     expression = next((parse(claim.said) for claim in claims if claim.source == "License-Expression"), None)
+    if expression:
+        groups = [frozenset({name}) for name in sorted(expression.licences())]
+    else:
+        groups = _grouped([claim.any_of for claim in claims if claim.any_of])
     licence, category, basis, confidence = _decided(expression, claims, groups, in_text, texts)
-    agrees = _agrees(expression, groups, in_text)
+    anywhere = in_text | _in_text(bundled)
+    agrees = _agrees(expression, groups, anywhere) if in_text else None
     findings = [
         *_findings_on_declaration(claims, expression, licence),
-        *_findings_on_texts(groups, in_text, agrees, text_files, category),
+        *_findings_on_texts(groups, in_text, anywhere, agrees, text_files, category),
         *_findings_on_category(licence, category),
     ]
     if not expression and licence.startswith("one of"):
@@ -149,7 +165,12 @@ def _findings_on_declaration(claims: Sequence[Claim], expression: Expression | N
 
 
 def _findings_on_texts(
-    groups: Sequence[frozenset[str]], in_text: frozenset[str], agrees: bool | None, text_files: int, category: Category
+    groups: Sequence[frozenset[str]],
+    in_text: frozenset[str],
+    anywhere: frozenset[str],
+    agrees: bool | None,
+    text_files: int,
+    category: Category,
 ) -> list[Finding]:
     if not text_files:
         if not groups:
@@ -162,7 +183,7 @@ def _findings_on_texts(
     if not groups:
         return [Finding("not-declared", LOW, "the metadata declares nothing; the licence was read from its text")]
     found = ", ".join(sorted(in_text))
-    missing = [group for group in groups if not _meant(group, in_text)]
+    missing = [group for group in groups if not _meant(group, anywhere)]
     if len(missing) == len(groups):
         declared = " and ".join(_one_of(group) for group in groups)
         return [Finding("conflict", HIGH, f"declared is {declared}, the licence file reads as {found}")]

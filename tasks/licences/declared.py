@@ -109,7 +109,7 @@ def is_text(field: str) -> bool:
 
 def from_license_field(text: str) -> list[Claim]:
     """The claims of a free ``License`` field: an expression, a name, or several names."""
-    said = " ".join(text.split())
+    said = re.sub(r"\bMIT ?/ ?X11\b", "MIT", " ".join(text.split()))  # an old name for it, not two licences
     if not said or said.lower() in {"unknown", "none", "n/a", "license", "see license", "dual license"}:
         return []
     if expression := parse(said):

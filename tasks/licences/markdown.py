@@ -41,8 +41,8 @@ METHOD = """\
 
 **Limits.** A text that was changed in a few words is still recognised as the original. Code that a distribution brings
 along without a licence file is not seen, nor are system libraries, data, fonts and models. `-only` and
-`-or-later` cannot be told apart by a text. Whether a licence fits a use depends on how the software is combined and passed on, which
-nothing here knows. This report is a list of evidence to start from; it is not legal advice.
+`-or-later` cannot be told apart by a text. Whether a licence fits a use depends on how the software is combined
+and passed on, which nothing here knows. This report is a list of evidence to start from; it is not legal advice.
 """
 
 

@@ -125,7 +125,8 @@ FINGERPRINTS = (
         required=("beopen com license agreement for python 2 0",)),
     Fingerprint("CNRI-Python", (
         "cnri hereby grants licensee a nonexclusive royalty free world wide license to reproduce analyze test",
-        "cnri is making"), required=("cnri hereby grants licensee a nonexclusive",)),
+        "cnri is making"), required=("cnri hereby grants licensee a nonexclusive",),
+                grants=("cnri s python 1 6 license",)),
     Fingerprint("GPL-2.0", (
         "gnu general public license version 2 june 1991",
         "the licenses for most software are designed to take away your freedom to share and change it",
@@ -207,7 +208,7 @@ FINGERPRINTS = (
         "eclipse public license v 1 0",
         "the accompanying program is provided under the terms of this eclipse public license"),
         required=("eclipse public license v 1 0",)),
-    Fingerprint("EUPL-1.2", ("european union public licence v 1 2", "the licensor waives in favour of")),
+    Fingerprint("EUPL-1.2", ("european union public license v 1 2", "the licensor waives in favour of")),
     Fingerprint("CDDL-1.0", (
         "common development and distribution license cddl version 1 0",
         "the initial developer hereby grants you a world wide royalty free non exclusive license")),

@@ -43,7 +43,8 @@ _CATEGORIES = {
     Category.WEAK_COPYLEFT: (
         "MPL-1.0 MPL-1.1 MPL-2.0 MPL-2.0-no-copyleft-exception LGPL-2.0 LGPL-2.1 LGPL-3.0 EPL-1.0 EPL-2.0 CDDL-1.0 "
         "CDDL-1.1 CPL-1.0 IPL-1.0 Artistic-1.0 Artistic-1.0-Perl MS-RL APSL-2.0 CECILL-C GCC-exception-3.1 "
-        "GPL-2.0-with-classpath-exception GPL-3.0-with-GCC-exception EUPL-1.1 EUPL-1.2 CC-BY-SA-3.0 CC-BY-SA-4.0 ODbL-1.0"
+        "GPL-2.0-with-classpath-exception GPL-3.0-with-GCC-exception EUPL-1.1 EUPL-1.2 "
+        "CC-BY-SA-3.0 CC-BY-SA-4.0 ODbL-1.0"
     ),
     Category.STRONG_COPYLEFT: "GPL-1.0 GPL-2.0 GPL-3.0 CECILL-2.0 CECILL-2.1 Sleepycat QPL-1.0 OSL-2.1",
     Category.NETWORK_COPYLEFT: "AGPL-1.0 AGPL-3.0 OSL-3.0 RPL-1.5 CPAL-1.0",
