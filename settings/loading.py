@@ -13,14 +13,11 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from settings.errors import SettingsError
 from settings.masking import MASK, mask_url
 from settings.tree import PREFIX, Settings
 
 _SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-class SettingsError(ValueError):
-    """A setting does not hold; the message has one line for each, with field and value."""
 
 
 def load(**overrides: Any) -> Settings:

@@ -61,13 +61,14 @@ class Places(BaseModel):
         description="Prefix of every key in Redis, so that installations can share a server.",
     )
     plan_paths: Paths = Field(
-        default=(_SHIPPED / "dags", Path("dags")),
-        description="Folders in which plans are looked up by name; later ones win. Default: what ships, then ./dags.",
+        default=(Path("dags"), _SHIPPED / "dags"),
+        description="Folders in which plans are looked up by name; the first that has it wins. Default: ./dags, then "
+        "what ships.",
     )
     task_modules: Names = Field(
         default=("tasks",),
-        description="Python modules imported at a worker's start to register task types. Only these are loaded: an "
-        "explicit list, because importing a module runs its code.",
+        description="What is imported at a worker's start to register task types: modules (shop.jobs), files or "
+        "folders (./jobs/mail.py). Only these: an explicit list, because importing a module runs its code.",
     )
     file_roots: Paths = Field(
         default_factory=lambda: (Path.cwd(), *_python_libraries()),
@@ -128,8 +129,9 @@ class Places(BaseModel):
     @classmethod
     def _modules(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if not all(part.isidentifier() for part in name.split(".")):
-                raise ValueError(f"{name!r} is not the name of a Python module")
+            is_path = "/" in name or name.startswith(".") or name.endswith(".py")
+            if not is_path and not all(part.isidentifier() for part in name.split(".")):
+                raise ValueError(f"{name!r} is neither the name of a Python module nor a path such as ./jobs")
         return names
 
     @property

@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line. Each command is a module that is imported only when it is asked for."""

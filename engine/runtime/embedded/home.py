@@ -19,12 +19,16 @@ SOCKET_PATH_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class StackInfo:
-    """What the owner of a running stack tells others. ``queues`` are those its workers serve."""
+    """What the owner of a running stack tells others.
+
+    ``queues`` are those its workers serve; ``ready`` says that all of them have announced themselves.
+    """
 
     pid: int
     redis_url: str
     queues: tuple[str, ...]
     command: str
+    ready: bool = False
 
 
 class Home:
@@ -69,7 +73,7 @@ class Home:
         """The running stack, or ``None``: a file whose owner is dead counts for nothing."""
         try:
             data = json.loads((self.path / "stack.json").read_text())
-            info = StackInfo(data["pid"], data["redis_url"], tuple(data["queues"]), data["command"])
+            info = StackInfo(data["pid"], data["redis_url"], tuple(data["queues"]), data["command"], data["ready"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         lock = self.own()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from engine.errors import Unavailable
 from engine.runtime.embedded.child import Command
@@ -28,22 +28,22 @@ class Stack:
     Parameters
     ----------
     settings
-        ``redis_url`` must be ``None``.
-    queues
-        Queues that must be served; only the workers for these are started.
+        Where ``redis_url`` is set, that server is used and none is started.
     command
         What people typed, told to others that share the stack.
     """
 
-    def __init__(self, settings: Settings, queues: Iterable[str], command: str = "flywheel run") -> None:
+    def __init__(self, settings: Settings, command: str = "flywheel run") -> None:
         self._given = settings
-        self._queues = tuple(dict.fromkeys(queues))
         self._command = command
         self.home = Home(settings.home)
-        self.place = RedisPlace(self.home)
-        self.settings = settings.model_copy(update={"redis_url": self.place.url})
+        self._place = RedisPlace(self.home) if settings.redis_url is None else None
+        self._url = settings.redis_url if self._place is None else self._place.url
+        self.settings = settings.model_copy(update={"redis_url": self._url})
         self.supervisor = Supervisor()
         self.owner: StackInfo | None = None
+        self._served: set[str] = set()
+        self._ready = False
         self._own: Lock | None = None
         self._use: Lock | None = None
         self._closing: Lock | None = None
@@ -59,7 +59,7 @@ class Stack:
         return self.supervisor.failure
 
     def start(self) -> None:
-        """Start what is missing; return when Redis answers.
+        """Start Redis and a scheduler, or find those of another owner; return when Redis answers.
 
         Raises
         ------
@@ -81,14 +81,15 @@ class Stack:
         for log in self.home.logs.glob("*.log"):
             if log.stat().st_size > _LOG_LIMIT_BYTES:
                 log.replace(log.with_suffix(".log.1"))
-        self.place.end_leftover()
-        redis = self.supervisor.start(self.place.command())
-        self.supervisor.start(self._scheduler())
-        for group in self._groups(self._queues):
-            self.supervisor.start(self._worker(group))
-        self.place.wait(redis)
+        if self._place is None:
+            self.supervisor.start(self._scheduler())
+        else:
+            self._place.end_leftover()
+            redis = self.supervisor.start(self._place.command())
+            self.supervisor.start(self._scheduler())
+            self._place.wait(redis)
         self.supervisor.watch()
-        self.home.publish(StackInfo(os.getpid(), self.place.url, self._served(self._queues), self._command))
+        self._publish()
 
     def _attach(self) -> None:
         deadline = time.monotonic() + ATTACH_TIMEOUT_S
@@ -101,27 +102,33 @@ class Stack:
             self.owner = self.home.info()
             time.sleep(0.05)
         if self.owner is None or self._use is None:
-            raise Unavailable(
-                f"another flywheel process holds {self.home.path} but offers no stack; see {self.home.logs}"
-            )
-        missing = [queue for queue in self._queues if queue not in self.owner.queues]
-        for group in self._groups(missing):
-            self.supervisor.start(self._worker(group))
+            logs = self.home.logs
+            raise Unavailable(f"another flywheel process holds {self.home.path} but offers no stack; see {logs}")
+        self._served = set(self.owner.queues)
         self.supervisor.watch()
 
-    def _groups(self, queues: Iterable[str]) -> list[str]:
-        """``cpu`` and ``io``, as far as ``queues`` need them: every queue but ``cpu`` is served by threads."""
-        return sorted({"cpu" if queue == "cpu" else "io" for queue in queues})
+    def serve(self, queues: Iterable[str]) -> None:
+        """Start the workers that ``queues`` still need: ``cpu`` in processes, every other queue in threads."""
+        for group in sorted({_group(queue) for queue in queues} - {_group(queue) for queue in self._served}):
+            self.supervisor.start(self._worker(group))
+            self._served.update(queue for queue in self._given.queues if _group(queue) == group)
+        if self.owned:
+            self._publish()
 
-    def _served(self, queues: Iterable[str]) -> tuple[str, ...]:
-        groups = self._groups(queues)
-        return tuple(queue for queue in self._given.queues if ("cpu" if queue == "cpu" else "io") in groups)
+    def _publish(self) -> None:
+        served = tuple(queue for queue in self._given.queues if queue in self._served)
+        self.home.publish(StackInfo(os.getpid(), self._url or "", served, self._command, self._ready))
+
+    def mark_ready(self) -> None:
+        """Tell others that everything answers."""
+        self._ready = True
+        self._publish()
 
     def _scheduler(self) -> Command:
         return self._engine("scheduler", ("scheduler",), grace_s=10.0)
 
     def _worker(self, group: str) -> Command:
-        queues = ["cpu"] if group == "cpu" else [queue for queue in self._given.queues if queue != "cpu"]
+        queues = [queue for queue in self._given.queues if _group(queue) == group]
         pool, slots = ("prefork", self._given.cpu_slots) if group == "cpu" else ("threads", self._given.io_slots)
         arguments = ("worker", "--queues", ",".join(queues), "--pool", pool, "--concurrency", str(slots))
         return self._engine(f"worker-{group}", arguments, grace_s=self._given.stop_grace_s + 5)
@@ -147,10 +154,21 @@ class Stack:
         list of str
             Names of the processes that had to be killed.
         """
+        return self._end(self.supervisor.stop)
+
+    def kill(self) -> list[str]:
+        """End what this process started, at once; names of what was still running."""
+        return self._end(self.supervisor.kill)
+
+    def _end(self, end: Callable[[], list[str]]) -> list[str]:
         if self.owned:
             self.home.withdraw()
-        stubborn = self.supervisor.stop()
+        stubborn = end()
         for lock in filter(None, (self._use, self._closing, self._own)):
             lock.release()
         self._own = self._use = self._closing = None
         return stubborn
+
+
+def _group(queue: str) -> str:
+    return "cpu" if queue == "cpu" else "io"

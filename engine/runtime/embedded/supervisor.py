@@ -86,6 +86,16 @@ class Supervisor:
             self._thread.join(5)
         return stubborn
 
+    def kill(self) -> list[str]:
+        """End every child and its group at once; names of those that were still running."""
+        self._stopping.set()
+        running = [child for child in self.children().values() if child.status is None]
+        for child in running:
+            child.kill()
+        for child in running:
+            child.join(5)
+        return [child.command.name for child in running]
+
     def _stop_kind(self, kind: str) -> list[str]:
         chosen = [child for name, child in self.children().items() if name.split("-")[0] == kind]
         for child in chosen:

@@ -1,0 +1,266 @@
+"""What programs and the command line use: submit runs, ask about them, tell them what to do.
+
+It reads SQL, writes new runs and commands only, and wakes the scheduler that will take them up.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from engine.api.plans import Prepared, prepare
+from engine.artefacts.store import ArtefactStore
+from engine.artefacts.values import pack, unpack
+from engine.clock import SystemClock
+from engine.errors import Conflict, Unavailable
+from engine.ids import new_run_id, shard_of
+from engine.plan.model import Plan, plan_data
+from engine.runtime.embedded.home import Home
+from engine.scheduling.records import RunState
+from engine.store import retention
+from engine.store.audit import Finding, audit
+from engine.store.retention import FINAL_STATES, Pruned
+from engine.store.runs import NewRun, RunStore
+from engine.store.views import RunView
+from settings import Settings
+
+_POLL_FIRST_S = 0.02
+_POLL_LONGEST_S = 0.5
+_CANCEL_TIMEOUT_S = 60.0
+
+
+class Client:
+    """Runs of one installation. Close it, or use it as a context manager.
+
+    Parameters
+    ----------
+    settings
+        From ``settings.load()``. Where ``redis_url`` is ``None``, the embedded stack of ``home`` is
+        woken if one is running.
+
+    Raises
+    ------
+    Unavailable
+        The database cannot be reached. Every method may raise it too.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._clock = SystemClock()
+        if settings.database_url.startswith(f"sqlite:///{settings.home}"):
+            Home(settings.home)
+        self.store = RunStore(settings.database_url)
+        self._artefacts: ArtefactStore | None = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.store.close()
+
+    def submit(
+        self,
+        plan: str | Path | Plan | Prepared,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        session: str = "default",
+        tenant: str = "default",
+        idempotency_key: str | None = None,
+        priority: int | None = None,
+        tags: Iterable[str] = (),
+    ) -> str:
+        """Store a run and wake its scheduler.
+
+        Parameters
+        ----------
+        plan
+            A plan's name, the path of its file, or the plan itself.
+        inputs
+            By name; what is left out takes its default.
+        idempotency_key
+            The same key, tenant, plan and inputs give the same run again.
+        priority
+            Higher goes first; ``None`` takes the plan's own.
+
+        Returns
+        -------
+        str
+            The run's id.
+
+        Raises
+        ------
+        PlanError, UsageError, NotFound
+            The plan or its inputs do not hold.
+        Conflict
+            The idempotency key belongs to a run of another plan or with other inputs.
+        """
+        prepared = plan if isinstance(plan, Prepared) else prepare(plan, self.settings)
+        checked = prepared.check(inputs or {})
+        now = self._clock.now()
+        run_id = new_run_id(now)
+        deadline = prepared.plan.deadline
+        new = NewRun(
+            id=run_id,
+            tenant=tenant,
+            session=session,
+            shard=shard_of(run_id, self.settings.shards),
+            plan=prepared.compiled,
+            plan_source=plan_data(prepared.plan),
+            inputs=orjson.dumps(pack(checked, self.artefacts)).decode(),
+            created_at=now,
+            priority=prepared.plan.priority if priority is None else priority,
+            tags=tuple(dict.fromkeys((*prepared.plan.tags, *tags))),
+            idempotency_key=idempotency_key,
+            deadline_at=None if deadline is None else now + deadline,
+        )
+        stored, _ = self.store.submit(new)
+        self.wake(stored)
+        return stored
+
+    @property
+    def artefacts(self) -> ArtefactStore:
+        """Where large values are kept."""
+        if self._artefacts is None:
+            self._artefacts = ArtefactStore(self.settings.artefact_url)
+        return self._artefacts
+
+    def run(self, run: str) -> RunView:
+        """A run by its id, a unique beginning of it, or ``@last``. Raises ``NotFound``."""
+        return self.store.get(run)
+
+    def outputs(self, run: str) -> Any:
+        """What a run handed back, as plain data; ``None`` until it has ended."""
+        value = self.store.outputs(run)
+        return None if value is None else unpack(value, self.artefacts)
+
+    def command(self, run: str, kind: str, timeout_s: float = 10.0, **arguments: Any) -> bool:
+        """Tell a run's scheduler to pause, resume, retry, cancel or drain it.
+
+        Returns
+        -------
+        bool
+            Whether a scheduler carried it out within ``timeout_s``; if not, it is stored and will be.
+
+        Raises
+        ------
+        NotFound
+            There is no such run.
+        Conflict
+            The scheduler refused: the run's state does not allow it.
+        """
+        run_id = self.store.get(run).id
+        number = self.store.add_command(run_id, kind, arguments)
+        self.wake(run_id)
+        for _ in self._polls(timeout_s):
+            answer = self.store.command_state(number)
+            if answer.error is not None:
+                raise Conflict(answer.error)
+            if answer.handled_at is not None:
+                return True
+        return False
+
+    def cancel(self, run: str, timeout_s: float = _CANCEL_TIMEOUT_S) -> RunView:
+        """Cancel a run; return once its permits are gone: from then on no body of it begins.
+
+        Raises
+        ------
+        NotFound
+            There is no such run.
+        Conflict
+            The run ended before.
+        Unavailable
+            No scheduler took it up within ``timeout_s``. The command is stored: it holds from the
+            moment a scheduler starts, before anything of the run is dispatched.
+        """
+        found = self.store.get(run)
+        if found.state.final:
+            raise Conflict(f"run {found.id} has already ended: {found.state}")
+        number = self.store.add_command(found.id, "cancel", {})
+        self.wake(found.id)
+        for _ in self._polls(timeout_s):
+            found = self.store.get(found.id)
+            if found.permits_gone_at is not None or found.state.final:
+                return found
+            answer = self.store.command_state(number)
+            if answer.error is not None:
+                raise Conflict(answer.error)
+        raise Unavailable(
+            f"no scheduler answered within {timeout_s:g} s. The cancellation of {found.id} is stored and holds "
+            "as soon as one starts (`flywheel up`, or `flywheel scheduler` of your installation)"
+        )
+
+    def wait(self, run: str, timeout_s: float | None = None) -> RunView:
+        """The run once it has ended.
+
+        Raises
+        ------
+        TimeoutError
+            It has not within ``timeout_s`` seconds.
+        """
+        for _ in self._polls(math.inf if timeout_s is None else timeout_s):
+            found = self.store.get(run)
+            if found.state.final:
+                return found
+        raise TimeoutError(f"run {run} has not ended within {timeout_s:g} s")
+
+    def prune(self, older_than_s: float, states: Collection[RunState] = FINAL_STATES, dry_run: bool = False) -> Pruned:
+        """Forget runs that ended in one of ``states`` longer ago than ``older_than_s``, and unused artefacts."""
+        return retention.prune(
+            self.store.database, self.artefacts, now=self._clock.now(), older_than_s=older_than_s, states=states,
+            dry_run=dry_run,
+        )  # fmt: skip
+
+    def delete_tenant(self, tenant: str) -> Pruned:
+        """Delete a tenant's runs and everything only they refer to. Raises ``Conflict`` if one still runs."""
+        return retention.delete_tenant(self.store.database, self.artefacts, tenant, now=self._clock.now())
+
+    def audit(self, run: str) -> list[Finding]:
+        """What SQL says of a run and cannot be true; empty is a clean bill. Raises ``NotFound``."""
+        return audit(self.store.database, run, self.settings.losses_max)
+
+    def wake(self, run_id: str) -> None:
+        """Tell the scheduler of a run's shard to look at SQL now. Polling finds it otherwise."""
+        url = self.redis_url
+        if url is None:
+            return
+        from engine.hotstate.scheduler import RedisHotState  # lazy: redis costs 200 ms that a plain read never needs
+
+        try:
+            hot = RedisHotState(url, self.settings.namespace)
+            try:
+                hot.wake(shard_of(run_id, self.settings.shards))
+            finally:
+                hot.close()
+        except Unavailable:
+            return  # what is stored stays stored
+
+    @property
+    def redis_url(self) -> str | None:
+        """The Redis of this installation; ``None`` while its embedded stack does not run."""
+        return self.settings.redis_url or embedded_url(self.settings)
+
+    def _polls(self, timeout_s: float) -> Iterable[None]:
+        deadline = time.monotonic() + timeout_s
+        pause_s = _POLL_FIRST_S
+        while True:
+            yield None
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return
+            time.sleep(min(pause_s, left_s))
+            pause_s = min(pause_s * 1.5, _POLL_LONGEST_S)
+
+
+def embedded_url(settings: Settings) -> str | None:
+    """The Redis of the stack that runs in ``home``; ``None`` while none does."""
+    info = Home(settings.home).info() if settings.home.is_dir() else None
+    return None if info is None else info.redis_url

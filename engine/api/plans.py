@@ -1,0 +1,73 @@
+"""From what a person names to a plan that can be stored: found, resolved, checked, frozen, compiled."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.dag.compile import compile_plan, freeze_task_defaults
+from engine.dag.compiled import CompiledPlan
+from engine.errors import UsageError
+from engine.plan.files import check_inputs, find_plan, plan_files, resolve
+from engine.plan.model import Plan
+from engine.plan.registry import load_task_modules
+from settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan with its sub-plans and its task types' defaults written in, and what it compiles to."""
+
+    plan: Plan
+    compiled: CompiledPlan
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Every queue its steps need."""
+        return tuple(sorted({step.queue for step in self.compiled.steps}))
+
+    def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """``inputs`` with defaults filled in and types checked. Raises ``UsageError``."""
+        return check_inputs(self.plan, dict(inputs))
+
+
+def prepare(plan: str | Path | Plan, settings: Settings) -> Prepared:
+    """The plan that ``plan`` names, ready to be stored.
+
+    Raises
+    ------
+    NotFound
+        No plan of that name, or a task type that no task module registers.
+    PlanError
+        Everything that is wrong with it.
+    UsageError
+        A step needs a queue that this installation does not have.
+    """
+    admit_current_folder()
+    written = plan if isinstance(plan, Plan) else find_plan(str(plan), settings.plan_paths)
+    resolved = resolve(written, lambda name: find_plan(name, settings.plan_paths))
+    registry = load_task_modules(settings.task_modules)
+    frozen = freeze_task_defaults(resolved, registry)
+    prepared = Prepared(frozen, compile_plan(frozen, registry))
+    unknown = [queue for queue in prepared.queues if queue not in settings.queues]
+    if unknown:
+        raise UsageError(
+            f"plan {frozen.name}: no worker serves queue {', '.join(unknown)}; the queues are "
+            f"{', '.join(settings.queues)}. Add it: FLYWHEEL_QUEUES={','.join((*settings.queues, *unknown))}"
+        )
+    return prepared
+
+
+def known_plans(settings: Settings) -> dict[str, Path]:
+    """Plans in the plan folders: name to file."""
+    return plan_files(settings.plan_paths)
+
+
+def admit_current_folder() -> None:
+    """Let task modules of the current folder be imported, after everything that is installed."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)

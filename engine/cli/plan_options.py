@@ -1,0 +1,58 @@
+"""What `run` and `submit` share: the options that say what is to be run, and for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from engine.api.client import Client
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def plan_options(function: F) -> F:
+    """Give a command the options that describe a new run."""
+    options = (
+        click.option("-p", "--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input; @FILE reads it."),
+        click.option("--inputs", "inputs_file", type=click.Path(path_type=Path), help="Inputs as JSON or YAML."),
+        click.option("--session", "work_session", default="default", show_default=True, help="Session it belongs to."),
+        click.option("--tenant", default="default", show_default=True, help="Tenant it belongs to."),
+        click.option("--idempotency-key", "key", help="The same key, plan and inputs give the same run again."),
+        click.option("--priority", type=int, help="Higher goes first. Default: the plan's."),
+        click.option("--tag", "tags", multiple=True, help="A tag to find the run by; may be repeated."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A new run as it was asked for."""
+
+    plan: str
+    pairs: tuple[str, ...]
+    inputs_file: Path | None
+    tenant: str
+    session: str
+    idempotency_key: str | None
+    priority: int | None
+    tags: tuple[str, ...]
+
+    def submit(self, client: Client, serve: Callable[[tuple[str, ...]], None] = lambda _: None) -> str:
+        """Store it, its queues served; the run's id."""
+        from engine.api.plans import prepare  # lazy: the plan floor and the task modules
+        from engine.cli.inputs import gather
+
+        prepared = prepare(self.plan, client.settings)
+        inputs = prepared.check(gather(prepared.plan, self.pairs, self.inputs_file))
+        serve(prepared.queues)
+        return client.submit(
+            prepared, inputs, session=self.session, tenant=self.tenant, idempotency_key=self.idempotency_key,
+            priority=self.priority, tags=self.tags,
+        )  # fmt: skip

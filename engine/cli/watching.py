@@ -1,0 +1,117 @@
+"""Watching a run to its end, and what is said then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.describe import node_row, run_row, step_row, tally
+from engine.cli.exits import Exit, colour_wanted
+from engine.cli.output import cell, print_one
+from engine.cli.times import span
+from engine.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.api.client import Client
+    from engine.store.views import RunProgress
+
+_POLL_S = 0.1
+_FAILURES_SHOWN = 5
+
+
+def watch(
+    client: Client, run_id: str, *, timeout_s: float | None = None, quiet: bool = False,
+    broken: Callable[[], str | None] = lambda: None,
+) -> RunProgress:  # fmt: skip
+    """Show a run's progress until it has ended; its last state.
+
+    Parameters
+    ----------
+    broken
+        Says why the run cannot go on here, or ``None``; asked as often as progress is.
+
+    Raises
+    ------
+    TimeoutError
+        It has not ended within ``timeout_s``.
+    Unavailable
+        ``broken`` said so.
+    """
+    from engine.cli.live import Display  # lazy: rich
+
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    with nullcontext() if quiet else Display(lambda: client.store.steps(run_id)) as display:
+        while True:
+            progress = client.store.progress(run_id)
+            if display is not None:
+                display.show(progress)
+            if progress.run.state.final:
+                return progress
+            why = broken()
+            if why is not None:
+                raise Unavailable(why)
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"run {run_id} has not ended within {span(timeout_s)}")
+            time.sleep(_POLL_S)
+
+
+def result(client: Client, progress: RunProgress, *, with_outputs: bool = True) -> dict[str, Any]:
+    """A run that has ended, whole: ``flywheel.run/1``."""
+    run = progress.run
+    live = {step.step_no: step for step in progress.steps}
+    steps = client.store.steps(run.id)
+    return {
+        **run_row(run),
+        "tally": tally(progress.steps),
+        "outputs": client.outputs(run.id) if with_outputs else None,
+        "steps": [step_row(step, live.get(step.step_no)) for step in steps],
+        "failures": _failures(client, progress) if tally(progress.steps)["FAILED"] else [],
+    }
+
+
+def print_result(data: dict[str, Any], output: str) -> None:
+    """The run's end on stdout."""
+    print_one(data, output, "flywheel.run/1", table=lambda: _print_tally(data))
+
+
+def exit_code(progress: RunProgress) -> int:
+    """The exit code that says how the run ended."""
+    return Exit.OK if progress.run.state.value == "succeeded" else Exit.FAILED
+
+
+def _failures(client: Client, progress: RunProgress) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for step in progress.steps:
+        if step.failed and len(found) < _FAILURES_SHOWN:
+            nodes = client.store.nodes(progress.run.id, step.step_no, "failed", _FAILURES_SHOWN - len(found))
+            found += [node_row(node) for node in nodes]
+    return found
+
+
+def _print_tally(data: dict[str, Any]) -> None:
+    colour = colour_wanted(sys.stdout)
+    counts = "  ".join(f"{name}={count}" for name, count in data["tally"].items() if count or name in _ALWAYS)
+    state = data["state"]
+    head = "Done" if state == "succeeded" else state.capitalize()
+    shade = "green" if state == "succeeded" else "red"
+    click.echo(click.style(f"{head} in {span(data['duration_s'])}.", fg=shade, bold=True) + f"  {counts}", color=colour)
+    if data["partial"]:
+        click.echo(f"PARTIAL  {data['reason'] or 'not everything the plan asks for was done'}")
+    elif data["reason"] and state != "succeeded":
+        click.echo(f"reason   {data['reason']}")
+    for failure in data["failures"]:
+        click.echo(f"  {failure['node']}  {cell(failure['error'] or failure['reason'])[:300]}")
+    if state == "failed":
+        click.echo(f"why      flywheel runs logs {data['run']} --failed\nagain    flywheel runs retry {data['run']}")
+    outputs = data["outputs"]
+    for name, value in outputs.items() if isinstance(outputs, dict) else [("output", outputs)] * (outputs is not None):
+        click.echo(f"{name:<8} {cell(value)[:300]}")
+
+
+_ALWAYS = ("OK", "FAILED", "SKIPPED", "TOTAL")
