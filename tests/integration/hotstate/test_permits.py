@@ -71,6 +71,14 @@ def test_revoking_a_run_tells_how_long_ago_its_youngest_body_began(faces: Faces)
     assert 0 <= faces.scheduler.revoke_run("r_1") < 0.15
 
 
+def test_a_runs_permits_tell_what_was_claimed(faces: Faces) -> None:
+    faces.permit("0:0", token="a")
+    faces.permit("0:1", token="b")
+    faces.claim("0:1", token="b")
+    assert faces.scheduler.permits("r_1", faces.epoch) == {"0:0": ("a", False), "0:1": ("b", True)}
+    assert faces.scheduler.permits("r_1", "another") == {}
+
+
 def test_a_flush_refuses_what_was_published_before(faces: Faces) -> None:
     faces.permit("0:0")
     faces.permit("0:1")

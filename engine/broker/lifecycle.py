@@ -1,0 +1,133 @@
+"""A Celery worker in this process, and what it lets us see of itself.
+
+Everything that reaches into Celery's worker is here, so that the rest of the engine's worker needs
+none of it. What is called back is ``Hooks``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from celery import Celery, signals
+from celery.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.worker import state
+
+EX_RECYCLE = 75
+"""Exit code (EX_TEMPFAIL) that asks a supervisor for a fresh process."""
+
+
+class Hooks(Protocol):
+    """What a worker process is told. Each is called on Celery's main thread, so it must be quick."""
+
+    def child_started(self) -> None:
+        """In a child of a prefork pool, right after its fork."""
+
+    def ready(self) -> None:
+        """The worker consumes."""
+
+    def stopping(self) -> None:
+        """The worker was told to stop, and lets its bodies finish."""
+
+    def lost(self, delivery: dict[str, Any], why: str, *, timed_out: bool) -> None:
+        """A child died, or was killed at its hard time limit, over this delivery."""
+
+    def unknown(self, delivery: dict[str, Any]) -> None:
+        """A message names a task type that this worker does not know."""
+
+
+class WorkerProcess:
+    """One Celery worker, started programmatically.
+
+    Parameters
+    ----------
+    pool
+        ``prefork`` or ``threads``.
+    name
+        Node name, ``cpu@host``: what Flower shows.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        hooks: Hooks,
+        *,
+        queues: Sequence[str],
+        pool: str,
+        concurrency: int,
+        name: str,
+        log_level: str,
+    ) -> None:
+        self._app = app
+        self._hooks = hooks
+        self._beat_at = time.monotonic()
+        self._connect()
+        self._worker = app.Worker(
+            hostname=name,
+            pool=pool,
+            concurrency=concurrency,
+            queues=list(queues),
+            loglevel=log_level,
+            optimization="fair",
+            without_gossip=True,
+            without_mingle=True,
+            quiet=True,
+        )
+
+    def run(self) -> int:
+        """Work until stopped; the exit code."""
+        self._worker.start()
+        return int(self._worker.exitcode or 0)
+
+    def stop(self, exit_code: int) -> None:
+        """Take no more messages, let bodies finish, then leave ``run``. From any thread."""
+        state.should_stop = exit_code
+
+    def active(self) -> list[dict[str, Any]]:
+        """The deliveries that a slot works on. From any thread."""
+        for _ in range(100):
+            # Celery's main thread may add one while we look.
+            with contextlib.suppress(RuntimeError):
+                return [request.kwargs["delivery"] for request in state.active_requests if "delivery" in request.kwargs]
+        return []
+
+    def accepted(self) -> int:
+        """Messages that slots have taken up since the start."""
+        return int(state.all_total_count[0])
+
+    def consuming(self) -> list[str]:
+        """The queues it consumes from now: remote control may have taken some away."""
+        return list(self._app.amqp.queues.consume_from)
+
+    def beat_age_s(self) -> float:
+        """Seconds since Celery's main loop last came round."""
+        return time.monotonic() - self._beat_at
+
+    def _connect(self) -> None:
+        hooks = self._hooks
+        # Strong references: these receivers are nobody else's.
+        signals.worker_process_init.connect(lambda **_: hooks.child_started(), weak=False)
+        signals.worker_ready.connect(self._on_ready, weak=False)
+        signals.worker_shutting_down.connect(lambda **_: hooks.stopping(), weak=False)
+        signals.task_failure.connect(self._on_failure, weak=False)
+        signals.task_unknown.connect(self._on_unknown, weak=False)
+
+    def _on_ready(self, sender: Any, **_: Any) -> None:
+        sender.timer.call_repeatedly(1.0, self._beat)
+        self._hooks.ready()
+
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic()
+
+    def _on_failure(self, exception: BaseException, kwargs: dict[str, Any], **_: Any) -> None:
+        # In a child, and on a thread, this is a body's own failure, which the pipeline reports.
+        if isinstance(exception, WorkerLostError | TimeLimitExceeded) and "delivery" in kwargs:
+            timed_out = isinstance(exception, TimeLimitExceeded)
+            why = f"ran past the hard limit of {exception}" if timed_out else str(exception)
+            self._hooks.lost(kwargs["delivery"], why, timed_out=timed_out)
+
+    def _on_unknown(self, message: Any, **_: Any) -> None:
+        with contextlib.suppress(ValueError, TypeError, KeyError, IndexError):
+            self._hooks.unknown(message.payload[1]["delivery"])

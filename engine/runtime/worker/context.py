@@ -1,0 +1,66 @@
+"""What a body is given to ask of the engine, made for one attempt."""
+
+from __future__ import annotations
+
+import time
+
+from engine.errors import Unavailable
+from engine.ids import node_key
+from engine.plan.tasktype import TaskContext
+from engine.runtime.worker.loglines import LogLines
+from engine.runtime.worker.services import Services
+from engine.wire import Delivery, NodeCall
+
+STOP_POLL_S = 0.1
+
+
+class StopFlag:
+    """Whether a delivery was told to stop: asks Redis at most every ``STOP_POLL_S``."""
+
+    def __init__(self, services: Services, token: str) -> None:
+        self._hot = services.hot
+        self._token = token
+        self._next = 0.0
+        self._stopped = False
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if not self._stopped and now >= self._next:
+            self._next = now + STOP_POLL_S
+            try:
+                self._stopped = self._hot.stop_requested(self._token)
+            except Unavailable:  # nobody can tell a body to stop through a Redis that is away
+                return False
+        return self._stopped
+
+
+class Progress:
+    """The share of its work that a body says it has done."""
+
+    def __init__(self) -> None:
+        self.share: float | None = None
+
+    def set(self, share: float) -> None:
+        """``share`` is held to [0, 1]."""
+        self.share = min(1.0, max(0.0, float(share)))
+
+
+def make_context(
+    services: Services, delivery: Delivery, call: NodeCall, log: LogLines, stop: StopFlag, progress: Progress
+) -> TaskContext:
+    """The context of one attempt."""
+    node = node_key(delivery.path, call.item, delivery.fanned)
+    return TaskContext(
+        run_id=delivery.run_id,
+        node=node,
+        attempt=call.attempt,
+        tenant=delivery.tenant,
+        session=delivery.session,
+        plan=delivery.plan,
+        idempotency_key=f"{delivery.run_id}:{node}",
+        log=log,
+        stop_requested=stop,
+        report_progress=progress.set,
+        secret=services.secrets.get,
+        settings=services.settings,
+    )

@@ -1,0 +1,99 @@
+"""What a worker's parent process says of deliveries that no child can speak for any more."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from engine.hotstate.keys import permit_field
+from engine.hotstate.worker import Held, WorkerHotState
+from engine.runtime.worker.services import insist
+from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome, Report, ReportKind
+
+_LOG = logging.getLogger(__name__)
+
+
+class Losses:
+    """Reports lost deliveries, each on a thread of its own: Celery's main loop must not wait for Redis."""
+
+    def __init__(self, hot: WorkerHotState, worker: str, lease_s: float) -> None:
+        self._hot = hot
+        self._worker = worker
+        self._lease_s = lease_s
+
+    def lost(self, raw: dict[str, Any], why: str, *, timed_out: bool) -> threading.Thread:
+        """A child died over this delivery, or was killed for running too long."""
+        return self._aside(self._report_lost, Delivery.from_json(raw), why, timed_out)
+
+    def unknown(self, raw: dict[str, Any]) -> threading.Thread:
+        """This worker knows no such task type; left alone, the message would be sent for ever."""
+        return self._aside(self._report_unknown, Delivery.from_json(raw))
+
+    def _aside(self, target: Any, *arguments: Any) -> threading.Thread:
+        thread = threading.Thread(target=target, args=arguments, name="losses", daemon=True)
+        thread.start()
+        return thread
+
+    def _report_lost(self, delivery: Delivery, why: str, timed_out: bool) -> None:
+        fields = [permit_field(delivery.step_no, call.item) for call in delivery.nodes]
+        held: list[Held] = []
+
+        def look() -> None:
+            held[:] = self._hot.held(delivery.run_id, fields, delivery.token, delivery.epoch)
+
+        insist(look, f"the loss of {delivery.token}")
+        nodes = blamed(delivery.nodes, held, why, timed_out=timed_out)
+        _LOG.error("%s of run %s is lost: %s", delivery.path, delivery.run_id, why)
+        self._send(ReportKind.LOST, delivery, nodes)
+
+    def _report_unknown(self, delivery: Delivery) -> None:
+        fields = [permit_field(delivery.step_no, call.item) for call in delivery.nodes]
+        ours: list[bool] = []
+
+        def claim() -> None:
+            ours[:] = self._hot.claim(
+                delivery.run_id, delivery.shard, fields, delivery.token, delivery.epoch, "unknown", self._lease_s
+            )
+
+        insist(claim, f"delivery {delivery.token}")
+        message = (
+            f"worker {self._worker} knows no task type {delivery.task!r}: name its module in FLYWHEEL_TASK_MODULES"
+        )
+        error = ErrorInfo("NotFound", message, retryable=False)
+        claimed = [call for call, mine in zip(delivery.nodes, ours, strict=True) if mine]
+        self._send(
+            ReportKind.DONE,
+            delivery,
+            [NodeReport(call.item, call.attempt, Outcome.FAILED, error=error) for call in claimed],
+        )
+
+    def _send(self, kind: ReportKind, delivery: Delivery, nodes: Sequence[NodeReport]) -> None:
+        if not nodes:
+            return
+        report = Report(kind, delivery.token, delivery.run_id, delivery.step_no, self._worker, tuple(nodes))
+        fields = [permit_field(delivery.step_no, node.item) for node in nodes]
+        insist(lambda: self._hot.report(delivery.shard, report, fields, last=True), f"run {delivery.run_id}")
+
+
+def blamed(nodes: Sequence[NodeCall], held: Sequence[Held], why: str, *, timed_out: bool) -> list[NodeReport]:
+    """What is reported of each node of a lost delivery.
+
+    The body that began last is the one that ran. Those that began before it had ended, and only
+    their results were lost with the process; those without a begin mark never began. Nodes whose
+    permit is gone were reported, revoked, or sent again: nothing is said of them.
+    """
+    youngest = max((state.begun_ms for state in held if state.begun_ms is not None), default=None)
+    reports = []
+    for call, state in zip(nodes, held, strict=True):
+        begun_at = state.begun_ms / 1000 if state.begun_ms is not None else None
+        if not state.known or (state.ours and youngest is not None and state.begun_ms == youngest):
+            outcome = Outcome.TIMED_OUT if timed_out else Outcome.LOST
+        elif not state.ours:
+            continue
+        else:
+            outcome = Outcome.NOT_BEGUN if begun_at is None else Outcome.INFRASTRUCTURE
+        error = ErrorInfo("WorkerLost", why)
+        reports.append(NodeReport(call.item, call.attempt, outcome, error=error, begun_at=begun_at))
+    return reports

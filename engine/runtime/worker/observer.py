@@ -1,0 +1,115 @@
+"""What people see of bodies that run for a while: begin marks, log lines, progress.
+
+One thread a process looks around a few times a second, so that a short body pays nothing for it. It
+also sends on the results that wait behind a long body.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from engine.errors import Unavailable
+from engine.runtime.worker.reports import DeliveryReports
+from engine.runtime.worker.services import Services
+from engine.wire import NodeReport, Outcome, Report, ReportKind
+
+if TYPE_CHECKING:
+    from engine.runtime.worker.attempt import Attempt
+
+_LOG = logging.getLogger(__name__)
+_LOOK_S = 0.25
+_PROGRESS_S = 1.0
+
+
+class _Running:
+    """An attempt whose body runs."""
+
+    __slots__ = ("attempt", "marked", "since", "told", "told_share")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.since = self.told = time.monotonic()
+        self.marked = attempt.delivery.effects == "external"  # the scheduler granted it, so it knows
+        self.told_share: float | None = None
+
+
+class Observer:
+    """Watches the bodies of one process."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._running: dict[int, _Running] = {}
+        self._reports: dict[int, DeliveryReports] = {}
+        self._lock = threading.Lock()
+        self._look_s = max(0.02, min(_LOOK_S, services.settings.begin_mark_after_s))
+        threading.Thread(target=self._run, name="observer", daemon=True).start()
+
+    @contextlib.contextmanager
+    def delivering(self, reports: DeliveryReports) -> Iterator[None]:
+        """While a delivery is worked on, its finished nodes do not wait for the rest."""
+        self._reports[id(reports)] = reports
+        try:
+            yield
+        finally:
+            del self._reports[id(reports)]
+
+    @contextlib.contextmanager
+    def watching(self, attempt: Attempt) -> Iterator[None]:
+        """While its body runs, people see it run."""
+        key = id(attempt)
+        self._running[key] = _Running(attempt)
+        try:
+            yield
+        finally:
+            running = self._running.pop(key)
+            if running.told != running.since or running.marked:
+                with self._lock:  # a report of it that is being sent must not come after its end
+                    pass
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(self._look_s)
+            try:
+                for reports in list(self._reports.values()):
+                    reports.flush_if_due()
+                for key, running in list(self._running.items()):
+                    self._look_at(key, running)
+            except Unavailable:
+                continue  # only for people who watch; the result itself is insisted on
+            except RuntimeError:
+                continue  # a dict grew while it was listed
+            except Exception:  # noqa: BLE001 - people would see no body any more, for one bad line
+                _LOG.exception("observer")
+
+    def _look_at(self, key: int, running: _Running) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if key not in self._running:
+                return
+            if not running.marked and now - running.since >= self._services.settings.begin_mark_after_s:
+                running.marked = True
+                self._send(running, ReportKind.BEGUN, ())
+            if now - running.told >= _PROGRESS_S:
+                running.told = now
+                running.attempt.log.hand_over(lambda lines: self._tell(running, lines))
+
+    def _tell(self, running: _Running, lines: tuple[str, ...]) -> None:
+        share = running.attempt.progress.share
+        if lines or share != running.told_share:
+            self._send(running, ReportKind.PROGRESS, lines)
+            running.told_share = share
+
+    def _send(self, running: _Running, kind: ReportKind, lines: tuple[str, ...]) -> None:
+        attempt, delivery = running.attempt, running.attempt.delivery
+        call = attempt.call
+        # A node's outcome means nothing in these kinds of report; what counts is that it has begun.
+        node = NodeReport(
+            call.item, call.attempt, Outcome.OK, begun_at=attempt.begun_at, log=lines, progress=attempt.progress.share
+        )
+        report = Report(kind, delivery.token, delivery.run_id, delivery.step_no, self._services.name, (node,))
+        self._services.hot.append(delivery.shard, report)

@@ -1,0 +1,114 @@
+"""One delivery's way through a worker: decode, claim, its nodes one after the other, report.
+
+Celery acknowledges the message when ``Pipeline.run`` returns or raises, so by then everything that is
+to be said has been said. What one attempt does is in ``attempt``.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Any
+
+from engine.broker.failures import AttemptFailed
+from engine.errors import Unavailable
+from engine.hotstate.keys import permit_field
+from engine.runtime.worker import outcomes
+from engine.runtime.worker.attempt import Attempt, Inputs, run_attempt
+from engine.runtime.worker.observer import Observer
+from engine.runtime.worker.reports import DeliveryReports
+from engine.runtime.worker.services import Services, insist
+from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome
+
+_LOG = logging.getLogger(__name__)
+_CLAIM_PATIENCE_S = 30.0
+
+
+class Pipeline:
+    """Runs deliveries in one process. ``run`` is every Celery task's function."""
+
+    def __init__(self) -> None:
+        self._services: Services | None = None
+        self._observer: Observer | None = None
+
+    def open(self, services: Services) -> None:
+        """Take up work in this process, with connections of its own."""
+        self._services = services
+        self._observer = Observer(services)
+
+    def run(self, delivery: dict[str, Any]) -> None:
+        """Run one delivery. Raises ``AttemptFailed`` after the report, so that Flower shows a failure."""
+        assert self._services is not None and self._observer is not None, "open() comes first"
+        services, observer = self._services, self._observer
+        work = _decoded(delivery)
+        if work is None:
+            return
+        nonce = secrets.token_hex(8)
+        ours = claimed(services, work, nonce)
+        if not ours:
+            return  # stale, doubled or revoked: the scheduler knows better
+        reports = DeliveryReports(services, work, len(ours))
+        failed: list[NodeReport] = []
+        with observer.delivering(reports):
+            inputs = _shared_inputs(services, work)
+            for call in ours:
+                attempt = Attempt.at(services, work, call, nonce)
+                if services.shutdown.is_set():
+                    ended: NodeReport | None = attempt.ended(Outcome.NOT_BEGUN, _STOPPING)
+                elif isinstance(inputs, Inputs):
+                    ended = run_attempt(attempt, inputs, observer)
+                else:
+                    ended = attempt.ended(*outcomes.of_engine(inputs, services.masker))
+                if ended is None:
+                    reports.drop()
+                    continue
+                reports.add(ended)
+                if ended.outcome is not Outcome.OK:
+                    failed.append(ended)
+        reports.close()
+        if failed:
+            raise AttemptFailed(_told(failed, len(ours)))
+
+
+_STOPPING = ErrorInfo("NotBegun", "its worker was told to stop before the body began")
+
+
+def claimed(services: Services, delivery: Delivery, nonce: str) -> list[NodeCall]:
+    """The nodes of ``delivery`` that are ours; none if Redis stays away, for then no permit can be seen."""
+    fields = [permit_field(delivery.step_no, call.item) for call in delivery.nodes]
+    verdicts: list[bool] = []
+
+    def claim() -> None:
+        verdicts[:] = services.hot.claim(
+            delivery.run_id, delivery.shard, fields, delivery.token, delivery.epoch, nonce,
+            services.settings.worker_lease_s,
+        )  # fmt: skip
+
+    try:
+        insist(claim, f"delivery {delivery.token}", _CLAIM_PATIENCE_S)
+    except Unavailable:
+        _LOG.warning("delivery %s dropped: Redis stays away", delivery.token)
+        return []
+    return [call for call, ours in zip(delivery.nodes, verdicts, strict=True) if ours]
+
+
+def _decoded(delivery: dict[str, Any]) -> Delivery | None:
+    try:
+        return Delivery.from_json(delivery)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        _LOG.error("a message that is no delivery was dropped: %s: %s", type(error).__name__, error)
+        return None
+
+
+def _shared_inputs(services: Services, delivery: Delivery) -> Inputs | Exception:
+    """What the nodes share, or why it cannot be had: then that is the outcome of each of them."""
+    try:
+        return Inputs(services, delivery)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
+        return error
+
+
+def _told(failed: list[NodeReport], count: int) -> str:
+    first = failed[0]
+    why = f"{first.outcome}: {first.error.type}: {first.error.message}" if first.error else str(first.outcome)
+    return why if count == 1 else f"{len(failed)} of {count} nodes; item {first.item} {why}"

@@ -1,0 +1,147 @@
+"""The worker process: what is started, what happens at its end, and which exit code says what.
+
+Exit code 0: it was told to stop and did. 75: it wants to be replaced by a fresh one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from engine.broker.app import declare, make_app, register_tasks
+from engine.broker.lifecycle import EX_RECYCLE, WorkerProcess
+from engine.hotstate.worker import WorkerHotState
+from engine.plan.registry import load_task_modules
+from engine.runtime.ports import WorkerInfo
+from engine.runtime.worker.body import BODY_THREAD
+from engine.runtime.worker.losses import Losses
+from engine.runtime.worker.pipeline import Pipeline
+from engine.runtime.worker.services import ShutdownSign, open_services
+from engine.runtime.worker.watch import Watch
+from settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_LAST_WORDS_S = 2.0
+
+
+def main(queues: Sequence[str], pool: str, concurrency: int, settings: Settings, name: str | None = None) -> int:
+    """Run a worker in this process until it is told to stop.
+
+    Parameters
+    ----------
+    queues
+        Queues to consume, all declared by the settings or by plans.
+    pool
+        ``prefork`` (processes: bodies that compute, and can be killed) or ``threads`` (bodies that wait).
+    concurrency
+        Slots.
+    name
+        Node name without the host, as Flower shows it; by default the first queue and the process id.
+
+    Returns
+    -------
+    int
+        Exit code for this process.
+    """
+    _set_up_logging(settings)
+    worker = Worker(queues, pool, concurrency, settings, name or f"{queues[0]}.{os.getpid()}")
+    return worker.run()
+
+
+class Worker:
+    """One worker process; it is the ``Hooks`` of its Celery worker."""
+
+    def __init__(self, queues: Sequence[str], pool: str, concurrency: int, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self._name = f"{name}@{socket.gethostname()}"
+        self._prefork = pool == "prefork"
+        self._registry = load_task_modules(settings.task_modules)
+        self._shutdown = ShutdownSign()
+        self._pipeline = Pipeline()
+        self._leaving: threading.Timer | None = None
+        app = make_app(settings)
+        declare(app, queues)
+        register_tasks(app, self._registry.names(), self._pipeline.run)
+        self._hot = WorkerHotState(settings.redis_url or "", settings.namespace)
+        self._losses = Losses(self._hot, self._name, settings.worker_lease_s)
+        self._process = WorkerProcess(
+            app, self, queues=queues, pool=pool, concurrency=concurrency, name=self._name, log_level="WARNING"
+        )
+        info = WorkerInfo(self._name, tuple(queues), concurrency)
+        self._watch = Watch(
+            self._process, self._hot, info, settings.heartbeat_s, settings.worker_lease_s, self._recycle
+        )
+
+    def run(self) -> int:
+        """Work until stopped; the exit code."""
+        if not self._prefork:
+            self._open()
+        code = self._process.run()
+        self._watch.end()
+        logging.shutdown()
+        if any(thread.name == BODY_THREAD for thread in threading.enumerate()):
+            os._exit(code)  # an abandoned body must neither hold up the exit nor run while Python is taken down
+        return code
+
+    def child_started(self) -> None:
+        """See ``Hooks``."""
+        self._open()
+
+    def ready(self) -> None:
+        """See ``Hooks``."""
+        self._watch.start()
+        _LOG.info("worker %s is ready", self._name)
+
+    def stopping(self) -> None:
+        """See ``Hooks``: running bodies have ``stop_grace_s`` to finish."""
+        self._shutdown.set()
+        self._leave_within(self._settings.stop_grace_s, 0)
+
+    def lost(self, delivery: dict[str, Any], why: str, *, timed_out: bool) -> None:
+        """See ``Hooks``."""
+        self._losses.lost(delivery, why, timed_out=timed_out)
+
+    def unknown(self, delivery: dict[str, Any]) -> None:
+        """See ``Hooks``."""
+        self._losses.unknown(delivery)
+
+    def _open(self) -> None:
+        self._pipeline.open(open_services(self._settings, self._registry, self._name, self._shutdown, self._recycle))
+
+    def _recycle(self, reason: str) -> None:
+        if self._leaving is not None:
+            return
+        _LOG.error("worker %s asks to be replaced: %s", self._name, reason)
+        self._shutdown.set()
+        self._leave_within(self._settings.stop_grace_s, EX_RECYCLE)
+        self._process.stop(EX_RECYCLE)
+
+    def _leave_within(self, seconds: float, code: int) -> None:
+        if self._leaving is None:
+            self._leaving = threading.Timer(seconds, self._leave_now, (code,))
+            self._leaving.daemon = True
+            self._leaving.start()
+
+    def _leave_now(self, code: int) -> None:
+        """The grace is over: say which deliveries are lost, and go. Children die with their parent."""
+        _LOG.error("worker %s leaves bodies behind that did not finish in time", self._name)
+        why = f"its worker stopped and waited {self._settings.stop_grace_s:g} s for it"
+        words = [self._losses.lost(delivery, why, timed_out=False) for delivery in self._process.active()]
+        for word in words:
+            word.join(_LAST_WORDS_S)
+        os._exit(code)
+
+
+def _set_up_logging(settings: Settings) -> None:
+    root = logging.getLogger()
+    if not root.handlers:
+        logging.basicConfig(
+            level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=False
+        )
+    # Three lines a message of Celery's own say nothing that reports do not.
+    for noisy in ("celery", "kombu", "amqp"):
+        logging.getLogger(noisy).setLevel(max(root.level, logging.WARNING))

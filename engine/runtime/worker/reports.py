@@ -1,0 +1,71 @@
+"""The results of one delivery on their way to the scheduler, sent in batches by time."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from engine.hotstate.keys import permit_field
+from engine.runtime.worker.services import Services, insist
+from engine.wire import Delivery, NodeReport, Report, ReportKind
+
+BATCH_S = 0.05
+BATCH_BYTES = 512 * 1024
+
+
+class DeliveryReports:
+    """Holds the ended nodes of a delivery for a moment, so that a chunk costs few reports.
+
+    Safe for threads: while a long body runs, the observer sends what ended before it.
+
+    Parameters
+    ----------
+    open_nodes
+        How many nodes of the delivery are ours; with the last one the lease goes.
+    """
+
+    def __init__(self, services: Services, delivery: Delivery, open_nodes: int) -> None:
+        self._services = services
+        self._delivery = delivery
+        self._open = open_nodes
+        self._ended: list[NodeReport] = []
+        self._bytes = 0
+        self._since = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, node: NodeReport) -> None:
+        """A node ended."""
+        with self._lock:
+            if not self._ended:
+                self._since = time.monotonic()
+            self._ended.append(node)
+            self._bytes += len(node.result or "")
+        self.flush_if_due()
+
+    def drop(self) -> None:
+        """A node is no longer ours; nothing is said of it."""
+        with self._lock:
+            self._open -= 1
+
+    def flush_if_due(self) -> None:
+        """Send what has waited long enough, or is large, or is the last."""
+        with self._lock:
+            late = time.monotonic() - self._since >= BATCH_S or self._bytes >= BATCH_BYTES
+            if self._ended and (late or len(self._ended) >= self._open):
+                self._send()
+
+    def close(self) -> None:
+        """Send what is left."""
+        with self._lock:
+            if self._ended:
+                self._send()
+
+    def _send(self) -> None:
+        delivery, nodes = self._delivery, tuple(self._ended)
+        self._open -= len(nodes)
+        last = self._open <= 0
+        report = Report(ReportKind.DONE, delivery.token, delivery.run_id, delivery.step_no, self._services.name, nodes)
+        fields = [permit_field(delivery.step_no, node.item) for node in nodes]
+        insist(lambda: self._services.hot.report(delivery.shard, report, fields, last=last), f"run {delivery.run_id}")
+        self._ended.clear()
+        self._bytes = 0

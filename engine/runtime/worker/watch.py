@@ -1,0 +1,113 @@
+"""The worker's heartbeat, and its eye on itself.
+
+A worker counts as alive while it announces itself, and as well only while it works: Celery on Redis
+has stopped consuming after a reconnect more than once, with the process still up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.broker.lifecycle import WorkerProcess
+from engine.errors import Unavailable
+from engine.hotstate.worker import WorkerHotState
+from engine.runtime.ports import WorkerInfo
+
+_LOG = logging.getLogger(__name__)
+
+STUCK_S = 30.0
+"""Seconds of a standing main loop, or of idling before a full queue, after which a worker is replaced."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the last look found, and since when nothing moved."""
+
+    accepted: int = 0
+    moved_at: float = 0.0
+    reachable_since: float | None = None
+
+
+class Watch:
+    """A thread of the worker's main process.
+
+    Parameters
+    ----------
+    recycle
+        Called with a reason when the worker no longer works.
+    """
+
+    def __init__(
+        self,
+        process: WorkerProcess,
+        hot: WorkerHotState,
+        info: WorkerInfo,
+        heartbeat_s: float,
+        lease_s: float,
+        recycle: Callable[[str], None],
+        stuck_s: float = STUCK_S,
+    ) -> None:
+        self._process, self._hot, self._info = process, hot, info
+        self._heartbeat_s, self._lease_s, self._stuck_s = heartbeat_s, lease_s, stuck_s
+        self._recycle = recycle
+        self._ended = threading.Event()
+        self._seen = _Seen(moved_at=time.monotonic())
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to announce the worker."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """The worker leaves: nobody shall count on it any more."""
+        self._ended.set()
+        self._thread.join(self._heartbeat_s)
+        try:
+            self._hot.leave(self._info.name)
+        except Unavailable as error:
+            _LOG.info("could not say good-bye: %s", error)
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            self.look()
+            self._ended.wait(self._heartbeat_s)
+
+    def look(self) -> None:
+        """Announce what is active, then check that work moves."""
+        active = self._process.active()
+        try:
+            self._hot.announce(self._info, {raw["token"]: raw["shard"] for raw in active}, self._lease_s)
+            waiting = self._hot.waiting(self._process.consuming())
+        except Unavailable as error:
+            _LOG.warning("heartbeat: %s", error)
+            self._seen.reachable_since = None
+            return
+        except Exception:  # noqa: BLE001 - the heartbeat must go on, or every lease of this worker runs out
+            _LOG.exception("heartbeat")
+            return
+        reason = self._stuck(len(active), waiting)
+        if reason:
+            self._recycle(reason)
+
+    def _stuck(self, active: int, waiting: int) -> str | None:
+        """Why this worker no longer works; ``None`` if it does.
+
+        Time in which Redis was away does not count: then nobody can work.
+        """
+        seen, now = self._seen, time.monotonic()
+        accepted = self._process.accepted()
+        if seen.reachable_since is None:
+            seen.reachable_since = seen.moved_at = now
+        if accepted != seen.accepted or active >= self._info.slots or not waiting:
+            seen.accepted, seen.moved_at = accepted, now
+        if min(self._process.beat_age_s(), now - seen.reachable_since) > self._stuck_s:
+            return f"Celery's main loop has stood still for {self._process.beat_age_s():.0f} s"
+        if now - seen.moved_at > self._stuck_s:
+            return (
+                f"{waiting} messages waited for {now - seen.moved_at:.0f} s before {active} of {self._info.slots} slots"
+            )
+        return None
