@@ -41,7 +41,7 @@ class Clipped:
         if rest := data[len(taken) :]:
             self._tail.append(rest)
             self._tail_bytes += len(rest)
-            while self._tail_bytes - len(self._tail[0]) >= self._tail_limit:
+            while self._tail and self._tail_bytes - len(self._tail[0]) >= self._tail_limit:
                 self._tail_bytes -= len(self._tail.popleft())
 
     @property
@@ -179,6 +179,9 @@ def _wait(
             for key, _ in selector.select(_POLL_S):
                 _serve(child, key.fileobj, selector)
             now = time.monotonic()
+            if child.status not in selector.get_map():
+                # The supervisor has ended. Were it killed, strays may hold the pipes open for ever.
+                patience = min(patience, now + 1.0)
             if not stopped:
                 late = timeout_s is not None and now - begun >= timeout_s
                 stopped = "timeout" if late else "cancelled" if stop_requested() else ""
@@ -186,8 +189,8 @@ def _wait(
                     os.close(child.control)
                     child.control = -1
                     patience = now + grace_s + 5.0
-            elif now > patience:
-                break  # a process that not even KILL ends, stuck in the kernel: stop waiting for it
+            if now > patience:
+                break  # or a process is stuck in the kernel, which not even KILL ends
     return stopped
 
 
@@ -216,7 +219,7 @@ def _finish(child: _Watched) -> None:
     if child.control >= 0:
         os.close(child.control)
     try:
-        child.process.wait(1.0)
+        child.process.wait(5.0)  # it may still be in its grace time
     except subprocess.TimeoutExpired:
         child.process.kill()
         child.process.wait()

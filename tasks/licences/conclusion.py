@@ -64,6 +64,8 @@ def conclude(
     licence, category, basis, confidence = _decided(expression, claims, groups, in_text, texts)
     anywhere = in_text | _in_text(bundled)
     agrees = _agrees(expression, groups, anywhere) if in_text else None
+    if agrees:  # what it brings along may complete its own texts, not replace them
+        agrees = any(_meant(group, in_text) for group in groups)
     findings = [
         *_findings_on_declaration(claims, expression, licence),
         *_findings_on_texts(groups, in_text, anywhere, agrees, text_files, category),
@@ -184,7 +186,7 @@ def _findings_on_texts(
         return [Finding("not-declared", LOW, "the metadata declares nothing; the licence was read from its text")]
     found = ", ".join(sorted(in_text))
     missing = [group for group in groups if not _meant(group, anywhere)]
-    if len(missing) == len(groups):
+    if not any(_meant(group, in_text) for group in groups):
         declared = " and ".join(_one_of(group) for group in groups)
         return [Finding("conflict", HIGH, f"declared is {declared}, the licence file reads as {found}")]
     findings = []

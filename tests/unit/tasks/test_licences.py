@@ -43,20 +43,31 @@ def named(text):
     [
         (MIT, ["MIT"]),
         (MIT.replace("#", ";;").upper(), ["MIT"]),
-        (MIT.replace("# The above copyright notice and this permission notice shall be included in all\n", ""), ["MIT-0"]),
+        (
+            MIT.replace("# The above copyright notice and this permission notice shall be included in all\n", ""),
+            ["MIT-0"],
+        ),
         (ISC, ["ISC"]),
-        (ISC.replace(", provided that the above copyright notice and this permission notice appear in all copies", ""), ["0BSD"]),
+        (
+            ISC.replace(
+                ", provided that the above copyright notice and this permission notice appear in all copies", ""
+            ),
+            ["0BSD"],
+        ),
         (BSD_2, ["BSD-2-Clause"]),
         (BSD_3, ["BSD-3-Clause"]),
         (BSD_3 + "\n" + MIT, ["BSD-3-Clause", "MIT"]),
-        ("This is free and unencumbered software released into the public domain. Anyone is free to copy, modify, "
-         "publish, use, compile, sell, or distribute this software", ["Unlicense"]),
-        ("Licensed under the Apache License, Version 2.0 (the \"License\")", ["Apache-2.0"]),
+        (
+            "This is free and unencumbered software released into the public domain. Anyone is free to copy, modify, "
+            "publish, use, compile, sell, or distribute this software",
+            ["Unlicense"],
+        ),
+        ('Licensed under the Apache License, Version 2.0 (the "License")', ["Apache-2.0"]),
         ("This Source Code Form is subject to the terms of the Mozilla Public License, v. 2.0.", ["MPL-2.0"]),
         ("All rights reserved. You may look at it on Sundays.", []),
         ("", []),
     ],
-)  # fmt: skip
+)
 def test_a_text_is_recognised_whatever_its_layout(text, licences):
     assert named(text) == licences
 
@@ -85,13 +96,16 @@ def test_a_text_of_all_its_phrases_is_recognised_as_that_licence_and_nothing_cov
 
 
 def test_copyright_lines_are_claims_and_not_the_licence_talking_of_copyright():
-    text = MIT + """
+    text = (
+        MIT
+        + """
     Copyright notice and this permission notice
     Copyright [yyyy] [name of copyright owner]
     (c) You must retain, in the Source form
     Copyright (C) 2007 Free Software Foundation, Inc. <https://fsf.org/>
     © 2020-2024 Grace Example
     """
+    )
     lines = copyright_lines(text)
     assert lines == ["Copyright (c) 2019 Ada Example", "© 2020-2024 Grace Example"]
     assert latest_year(lines, 2022) == 2020
@@ -124,22 +138,41 @@ def test_what_is_no_expression_is_none(text):
 @pytest.mark.parametrize(
     ("field", "meant"),
     [
-        ("MIT", [{"MIT"}]), ("The MIT License", [{"MIT"}]), ("BSD", [BSD]), ("New BSD License", [{"BSD-3-Clause"}]),
-        ("BSD 3-Clause", [{"BSD-3-Clause"}]), ("Simplified BSD", [{"BSD-2-Clause"}]), ("Apache 2.0", [{"Apache-2.0"}]),
-        ("Apache License, Version 2.0", [{"Apache-2.0"}]), ("ASL 2.0", [{"Apache-2.0"}]), ("GPLv3+", [{"GPL-3.0"}]),
-        ("GNU Lesser General Public License v3", [{"LGPL-3.0"}]), ("LGPLv2.1", [{"LGPL-2.1"}]),
-        ("GNU General Public License v2 or later", [{"GPL-2.0"}]), ("AGPL v3", [{"AGPL-3.0"}]),
-        ("MPL-2.0", [{"MPL-2.0"}]), ("Mozilla Public License 2.0", [{"MPL-2.0"}]), ("PSF", [{"PSF-2.0", "Python-2.0"}]),
-        ("MIT OR Apache-2.0", [{"Apache-2.0"}, {"MIT"}]), ("MIT/X11", [{"MIT"}]), ("Apache 2.0 or MIT", [{"Apache-2.0"}, {"MIT"}]),
-        ("Dual License", []), ("UNKNOWN", []), ("", []), ("Proprietary", [{"LicenseRef-Proprietary"}]), ("as is", [set()]),
+        ("MIT", [{"MIT"}]),
+        ("The MIT License", [{"MIT"}]),
+        ("BSD", [BSD]),
+        ("New BSD License", [{"BSD-3-Clause"}]),
+        ("BSD 3-Clause", [{"BSD-3-Clause"}]),
+        ("Simplified BSD", [{"BSD-2-Clause"}]),
+        ("Apache 2.0", [{"Apache-2.0"}]),
+        ("Apache License, Version 2.0", [{"Apache-2.0"}]),
+        ("ASL 2.0", [{"Apache-2.0"}]),
+        ("GPLv3+", [{"GPL-3.0"}]),
+        ("GNU Lesser General Public License v3", [{"LGPL-3.0"}]),
+        ("LGPLv2.1", [{"LGPL-2.1"}]),
+        ("GNU General Public License v2 or later", [{"GPL-2.0"}]),
+        ("AGPL v3", [{"AGPL-3.0"}]),
+        ("MPL-2.0", [{"MPL-2.0"}]),
+        ("Mozilla Public License 2.0", [{"MPL-2.0"}]),
+        ("PSF", [{"PSF-2.0", "Python-2.0"}]),
+        ("MIT OR Apache-2.0", [{"Apache-2.0"}, {"MIT"}]),
+        ("MIT/X11", [{"MIT"}]),
+        ("Apache 2.0 or MIT", [{"Apache-2.0"}, {"MIT"}]),
+        ("Dual License", []),
+        ("UNKNOWN", []),
+        ("", []),
+        ("Proprietary", [{"LicenseRef-Proprietary"}]),
+        ("as is", [set()]),
     ],
-)  # fmt: skip
+)
 def test_what_people_write_in_the_license_field_is_understood(field, meant):
     assert [set(claim.any_of) for claim in from_license_field(field)] == [set(group) for group in meant]
 
 
 def test_classifiers_that_name_no_licence_say_nothing():
-    claims = from_classifiers(["License :: OSI Approved", "License :: OSI Approved :: BSD License", "Topic :: Software"])
+    claims = from_classifiers(
+        ["License :: OSI Approved", "License :: OSI Approved :: BSD License", "Topic :: Software"]
+    )
     assert [(claim.said, claim.any_of) for claim in claims] == [("BSD License", BSD)]
 
 
@@ -167,10 +200,15 @@ def test_a_family_is_narrowed_by_the_text():
         ([from_expression("MIT"), *from_license_field("GPLv3")], MIT, "MIT", [("declarations-disagree", "medium")]),
         (from_license_field("BSD"), "", "one of the BSD family", [("no-text", "medium"), ("ambiguous", "low")]),
         (from_license_field("Fancy"), "", "unknown", [("not-understood", "medium"), ("no-licence", "high")]),
-        ([from_expression("AGPL-3.0-only")], "", "AGPL-3.0-only", [("no-text", "medium"), ("network-copyleft", "high")]),
+        (
+            [from_expression("AGPL-3.0-only")],
+            "",
+            "AGPL-3.0-only",
+            [("no-text", "medium"), ("network-copyleft", "high")],
+        ),
         ([], MIT, "MIT", [("not-declared", "low")]),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_found_with_its_severity(claims, text, licence, expected):
     verdict = conclude(claims, recognise(text), 1 if text else 0)
     assert verdict.licence == licence
