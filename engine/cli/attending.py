@@ -67,6 +67,7 @@ def _attend_here(stack: Stack, begin: Begin, output: str, timeout_s: float | Non
 
     with Client(stack.settings) as client:
         run_id = begin(client, stack.serve)
+        _mention_others(client, run_id)
         try:
             return _watch_to_end(client, run_id, output, timeout_s, lambda: stack.failure)
         except (KeyboardInterrupt, TimeoutError) as stopped:
@@ -74,6 +75,16 @@ def _attend_here(stack: Stack, begin: Begin, output: str, timeout_s: float | Non
             if isinstance(stopped, TimeoutError):
                 raise
             return Exit.INTERRUPTED
+
+
+def _mention_others(client: Client, run_id: str) -> None:
+    """Say which runs of before go on too: those whose process was killed, rather than interrupted."""
+    from engine.scheduling.records import RunState  # with the store, which is loaded by now
+
+    going = client.store.list_runs(states=[RunState.PENDING, RunState.RUNNING, RunState.CANCELLING], limit=6)
+    others = [run.id for run in going if run.id != run_id]
+    if others:
+        click.echo(f"going on as well: {', '.join(others[:5])}{', …' if len(others) > 5 else ''}", err=True)
 
 
 def _say_how_to_go_on(client: Client, stack: Stack, run_id: str) -> None:

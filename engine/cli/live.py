@@ -59,7 +59,7 @@ class Display:
 
     def show(self, progress: RunProgress) -> None:
         """Show where the run is now."""
-        self._width = self._width or min(32, max((len(_title(step)) for step in progress.steps), default=0) + 4)
+        self._width = self._width or min(40, max((len(step.path) for step in progress.steps), default=0) + 7)
         ended = [step for step in progress.steps if step.state.final and step.step_no not in self._ended]
         if ended:
             views = {view.step_no: view for view in self._steps()}

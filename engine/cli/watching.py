@@ -101,10 +101,10 @@ def _print_tally(data: dict[str, Any]) -> None:
     head = "Done" if state == "succeeded" else state.capitalize()
     shade = "green" if state == "succeeded" else "red"
     click.echo(click.style(f"{head} in {span(data['duration_s'])}.", fg=shade, bold=True) + f"  {counts}", color=colour)
-    if data["partial"]:
+    if state != "succeeded":
+        click.echo(f"reason   {data['reason'] or '-'}")
+    elif data["partial"]:
         click.echo(f"PARTIAL  {data['reason'] or 'not everything the plan asks for was done'}")
-    elif data["reason"] and state != "succeeded":
-        click.echo(f"reason   {data['reason']}")
     for failure in data["failures"]:
         click.echo(f"  {failure['node']}  {cell(failure['error'] or failure['reason'])[:300]}")
     if state == "failed":
