@@ -190,14 +190,22 @@ def _attempts_within_bounds(looking: _Audit) -> Iterator[Finding]:
 
 
 def _journaled_before_it_ran(looking: _Audit) -> Iterator[Finding]:
-    """I6: whatever began or ended was dispatched first, or is a try that its worker repeated."""
+    """I6: whatever began or ended was dispatched first, or follows a try that its worker repeated."""
+    before = ATTEMPT.alias("before")
+    repeats = (
+        before.c.run_id == ATTEMPT.c.run_id,
+        before.c.step_no == ATTEMPT.c.step_no,
+        before.c.item == ATTEMPT.c.item,
+        before.c.attempt == ATTEMPT.c.attempt - 1,
+        before.c.repeated.is_(True),
+    )
     ran = or_(ATTEMPT.c.begun_at.is_not(None), ATTEMPT.c.outcome.is_not(None))
-    unannounced = (
+    question = select(ATTEMPT.c.step_no, ATTEMPT.c.item, ATTEMPT.c.attempt, ATTEMPT.c.outcome).where(
         ATTEMPT.c.run_id == looking.run.id,
         ATTEMPT.c.dispatched_at.is_(None),
-        ATTEMPT.c.repeated.is_not(True),
+        ran,
+        ~select(before).where(*repeats).exists(),
     )
-    question = select(ATTEMPT.c.step_no, ATTEMPT.c.item, ATTEMPT.c.attempt, ATTEMPT.c.outcome).where(*unannounced, ran)
     yield Finding("I6", "an attempt was accepted that was never dispatched", looking.rows(question))
 
 

@@ -74,8 +74,8 @@ def submit(database: Database, run: NewRun) -> tuple[str, bool]:
         held = select(PLAN_VERSION.c.version).where(PLAN_VERSION.c.version == run.plan.version)
         connection.execute(held.with_for_update(read=True, key_share=True))
         # The unique constraint decides between processes that submit at the same moment.
-        same_key = insert_for(dialect, RUN).values(_run_row(run)).on_conflict_do_nothing(index_elements=_KEY)
-        if connection.execute(same_key).rowcount == 0:
+        new = insert_for(dialect, RUN).values(_run_row(run)).on_conflict_do_nothing(index_elements=_KEY)
+        if connection.scalar(new.returning(RUN.c.id)) is None:
             return _earlier(connection, run), False
         if run.plan.steps:
             connection.execute(insert(STEP), [_step_row(run.id, step) for step in run.plan.steps])
