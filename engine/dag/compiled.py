@@ -115,7 +115,7 @@ class CompiledPlan:
     """A whole plan, sub-plans inlined. ``version`` is the content hash a run keeps.
 
     ``outputs`` is the tree as written, whose leaves are literals and lone references, resolved with
-    ``names`` at the end of the run.
+    ``names`` at the end of the run. ``pools`` are concurrency limits of the plan's own.
     """
 
     name: str
@@ -123,3 +123,4 @@ class CompiledPlan:
     steps: tuple[CompiledStep, ...]
     outputs: Any = None
     names: dict[str, int] = field(default_factory=dict)
+    pools: dict[str, int] = field(default_factory=dict)

@@ -22,7 +22,7 @@ from engine.plan.limits import Budget, TooMuch
 from engine.plan.names import nearest
 from engine.plan.references import NOTHING, Path, References, collect, contents, path_text
 
-LENGTH_LIMIT = 4_000
+LENGTH_LIMIT = 64_000
 """Characters of one expression."""
 DEPTH_LIMIT = 60
 WORK_LIMIT = 500_000

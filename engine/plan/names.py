@@ -20,6 +20,8 @@ TaskName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\
 QueueName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
 """Name of a queue."""
 
+_COMPARED = 1_000  # comparing a name with many more takes longer than anybody waits for a remark
+
 RESERVED_STEPS = frozenset({"inputs", "outputs"})
 """No step may be called so: they name the two ends of an inlined sub-plan."""
 
@@ -32,11 +34,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     str
         Starts with ``; `` or is empty, so that it can be put behind any message.
     """
-    names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) if len(names) <= 10_000 else []
+    names = set(known)
+    if len(names) > _COMPARED:
+        return ""
+    close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     if not names:
         return "; there is none"
-    shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    shown = ", ".join(sorted(names)[:8]) + (", …" if len(names) > 8 else "")
     return f"; there is: {shown}"

@@ -1,0 +1,192 @@
+"""From a plan to what the scheduler reads: numbered steps, edges between steps.
+
+Compiling needs no task modules: the scheduler compiles stored plans into which
+``freeze_task_defaults`` has written what the task types say. With a registry, task names and the
+names of their arguments are checked as well. Every problem of a plan comes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.dag.compiled import CompiledPlan, CompiledStep, OnFailure
+from engine.dag.drafts import Draft, Problems
+from engine.dag.edges import check_outputs, connect
+from engine.dag.inline import ENTER_TASK, LEAVE_TASK, inline
+from engine.dag.ordering import cycles, generations
+from engine.errors import NotFound, PlanError
+from engine.plan.binding import binding_of
+from engine.plan.model import Plan, Step, plan_hash
+from engine.plan.names import nearest
+from engine.plan.registry import Registry
+from engine.plan.tasktype import Effects, TaskType
+
+
+def compile_plan(plan: Plan, registry: Registry | None = None) -> CompiledPlan:
+    """The compiled form of a plan whose sub-plans are put in.
+
+    Parameters
+    ----------
+    registry
+        Known task types; ``None`` takes task names and arguments as they are.
+
+    Raises
+    ------
+    PlanError
+        Naming everything that is wrong: cycles, unknown names, joins that cannot hold, and so on.
+    """
+    problems = Problems()
+    drafts, scopes = inline(plan, problems)
+    connect(drafts, scopes, problems)
+    outputs = check_outputs(scopes[0], problems)
+    task_types = _task_types(drafts, registry, problems) if registry is not None else {}
+    levels = generations(drafts)
+    for cycle in cycles(drafts, levels):
+        problems.add(f"steps wait for each other: {' -> '.join(cycle)}", "steps")
+    if problems.found:
+        raise PlanError(problems.found)
+    order = sorted(range(len(drafts)), key=lambda position: (levels[position] or 0, drafts[position].path))
+    return CompiledPlan(
+        name=plan.name,
+        version=plan_hash(plan),
+        steps=_numbered(drafts, order, task_types),
+        outputs=plan.outputs,
+        names=_renumbered(outputs, order),
+        pools=dict(plan.pools),
+    )
+
+
+def freeze_task_defaults(plan: Plan, registry: Registry) -> Plan:
+    """``plan`` with the effects, queue and timeout of its task types written into its steps.
+
+    Unknown task types are left for ``compile_plan`` to name.
+    """
+    steps = {name: _frozen(step, registry) for name, step in plan.steps.items()}
+    return plan.model_copy(update={"steps": steps})
+
+
+def upward_ranks(compiled: CompiledPlan, seconds: Mapping[str, float]) -> tuple[float, ...]:
+    """For each step, by number, the seconds of the longest path from it to a sink, itself included.
+
+    Parameters
+    ----------
+    seconds
+        Expected duration by step path; a step that is not in it takes one second.
+
+    References
+    ----------
+    Topcuoglu, Hariri, Wu: Performance-effective and low-complexity task scheduling for
+    heterogeneous computing, IEEE TPDS 13(3), 2002: the upward rank of HEFT, without communication.
+    """
+    ranks = [0.0] * len(compiled.steps)
+    for step in reversed(compiled.steps):
+        ranks[step.no] = seconds.get(step.path, 1.0) + max((ranks[child] for child in step.children), default=0.0)
+    return tuple(ranks)
+
+
+def _frozen(step: Step, registry: Registry) -> Step:
+    if isinstance(step.plan, Plan):
+        return step.model_copy(update={"plan": freeze_task_defaults(step.plan, registry)})
+    if step.task is None or step.task not in registry:
+        return step
+    task_type = registry.get(step.task)
+    facts: dict[str, Any] = {
+        "effects": step.effects or task_type.effects,
+        "queue": step.queue or task_type.queue,
+        "timeout": step.timeout if step.timeout is not None else task_type.timeout_s,
+    }
+    return step.model_copy(update=facts)
+
+
+def _task_types(drafts: Sequence[Draft], registry: Registry, problems: Problems) -> dict[str, TaskType]:
+    """The task types that are used, with each step's task and argument names checked."""
+    found: dict[str, TaskType] = {}
+    for draft in drafts:
+        if draft.task in (ENTER_TASK, LEAVE_TASK):
+            continue
+        if draft.task not in found:
+            try:
+                found[draft.task] = registry.get(draft.task)
+            except NotFound as error:
+                problems.add(str(error), f"{draft.where}.task")
+                continue
+        _check_arguments(draft, found[draft.task], problems)
+    return found
+
+
+def _check_arguments(draft: Draft, task_type: TaskType, problems: Problems) -> None:
+    binding = binding_of(task_type)
+    if not binding.any_name:
+        for name in draft.with_.keys() - binding.parameters.keys():
+            message = f"{draft.task} has no argument {name!r}{nearest(name, binding.parameters)}"
+            problems.add(message, f"{draft.where}.with.{name}")
+    for name in sorted(binding.required - draft.with_.keys()):
+        problems.add(f"{draft.task} needs the argument {name!r}", f"{draft.where}.with")
+
+
+def _numbered(
+    drafts: Sequence[Draft], order: Sequence[int], task_types: Mapping[str, TaskType]
+) -> tuple[CompiledStep, ...]:
+    number = [0] * len(drafts)
+    for no, position in enumerate(order):
+        number[position] = no
+    children: list[list[int]] = [[] for _ in drafts]
+    for no, position in enumerate(order):
+        for parent in drafts[position].parents:
+            children[number[parent]].append(no)
+    ranks = [0.0] * len(drafts)
+    for no in range(len(drafts) - 1, -1, -1):
+        ranks[no] = 1.0 + max((ranks[child] for child in children[no]), default=0.0)
+    return tuple(
+        _step(no, drafts[position], number, tuple(children[no]), ranks[no], task_types)
+        for no, position in enumerate(order)
+    )
+
+
+def _step(
+    no: int,
+    draft: Draft,
+    number: Sequence[int],
+    children: tuple[int, ...],
+    rank: float,
+    task_types: Mapping[str, TaskType],
+) -> CompiledStep:
+    step, task_type = draft.step, task_types.get(draft.task)
+    effects, queue, timeout_s = step.effects, step.queue, step.timeout
+    if task_type is not None:
+        effects, queue = effects or task_type.effects, queue or task_type.queue
+        timeout_s = timeout_s if timeout_s is not None else task_type.timeout_s
+    return CompiledStep(
+        no=no,
+        path=draft.path,
+        task=draft.task,
+        with_=draft.with_,
+        names={name: number[position] for name, position in draft.names.items()},
+        reads=tuple(sorted(number[position] for position in draft.reads)),
+        reads_inputs=draft.reads_inputs,
+        inputs_step=None if draft.scope.enter is None else number[draft.scope.enter],
+        parents=tuple(sorted(number[position] for position in draft.parents)),
+        children=children,
+        join=draft.join,
+        when=draft.when,
+        when_per_item=draft.when_per_item,
+        for_each=step.for_each,
+        max_parallel=step.max_parallel,
+        retry=step.retry.policy(),
+        timeout_s=timeout_s,
+        on_failure=OnFailure.FALL_BACK if draft.fallback is not None else OnFailure(str(step.on_failure)),
+        fallback=None if draft.fallback is None else number[draft.fallback],
+        fallback_of=None if draft.fallback_of is None else number[draft.fallback_of],
+        queue=queue or "io",
+        phase=step.phase,
+        skill=step.skill or draft.task,
+        effects=(effects or Effects.EXTERNAL).value,
+        pools=step.pools,
+        rank=rank,
+    )
+
+
+def _renumbered(names: Mapping[str, int], order: Sequence[int]) -> dict[str, int]:
+    number = {position: no for no, position in enumerate(order)}
+    return {name: number[position] for name, position in names.items()}

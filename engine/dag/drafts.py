@@ -1,0 +1,85 @@
+"""Steps on their way from a plan to a compiled plan: still named, not yet numbered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.dag.compiled import Join, JoinKind
+from engine.errors import Problem
+from engine.plan.clauses import AtLeast, Tolerate
+from engine.plan.model import Plan, Step
+
+PROBLEMS_LIMIT = 100
+"""More than anybody reads."""
+
+
+class Problems:
+    """What was found wrong, up to a limit."""
+
+    def __init__(self) -> None:
+        self.found: list[Problem] = []
+
+    def add(self, message: str, where: str) -> None:
+        if len(self.found) < PROBLEMS_LIMIT:
+            self.found.append(Problem(message, where))
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """One plan on its place: the whole, or a sub-plan that was written into it.
+
+    Parameters
+    ----------
+    prefix, where
+        What its steps' paths and the places of their problems start with.
+    names
+        Local step names to positions in the list of drafts.
+    enter, leave
+        Positions of the steps at the two ends of this sub-plan; ``None`` for the whole plan.
+    ends
+        For each step of the plan the first and the last draft it became: one and the same, but
+        for a sub-plan.
+    """
+
+    plan: Plan
+    prefix: str = ""
+    where: str = ""
+    names: dict[str, int] = field(default_factory=dict)
+    enter: int | None = None
+    leave: int | None = None
+    ends: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """One step: what was written, and what has been worked out of it so far.
+
+    Positions are those in the list of drafts. ``names``, ``reads`` and ``reads_inputs`` are as in
+    ``CompiledStep``.
+    """
+
+    path: str
+    where: str
+    step: Step
+    task: str
+    with_: dict[str, Any]
+    scope: Scope
+    join: Join
+    when: str | None = None
+    when_per_item: bool = False
+    names: dict[str, int] = field(default_factory=dict)
+    reads: set[int] = field(default_factory=set)
+    reads_inputs: frozenset[str] = frozenset()
+    parents: set[int] = field(default_factory=set)
+    fallback: int | None = None
+    fallback_of: int | None = None
+
+
+def join_of(step: Step) -> Join:
+    """A step's join as the scheduler reads it."""
+    if isinstance(step.join, AtLeast):
+        return Join(JoinKind.AT_LEAST, count=step.join.at_least)
+    if isinstance(step.join, Tolerate):
+        return Join(JoinKind.TOLERATE, share=step.join.tolerate)
+    return Join(JoinKind(step.join))

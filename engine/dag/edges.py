@@ -1,0 +1,209 @@
+"""Edges: what each step waits for, worked out of its references, ``after``, joins and fall-backs."""
+
+from __future__ import annotations
+
+from engine.dag.compiled import Join, JoinKind
+from engine.dag.drafts import Draft, Problems, Scope
+from engine.dag.inline import LEAVE_TASK
+from engine.plan import expressions
+from engine.plan.clauses import FallBack
+from engine.plan.names import nearest
+from engine.plan.references import NOTHING, References
+from engine.plan.templates import has_template, lone_reference, references, texts
+
+_LENIENT = (JoinKind.ANY, JoinKind.AT_LEAST, JoinKind.TOLERATE)
+_ENTERED = "inputs"
+_IF_ENTERED = f"steps.{_ENTERED}.state == 'succeeded'"
+
+
+def connect(drafts: list[Draft], scopes: list[Scope], problems: Problems) -> None:
+    """Give every draft its parents, names and fall-back."""
+    for draft in drafts:
+        _follow_references(draft, problems)
+        _follow_after(draft, problems)
+    _connect_sub_plans(drafts, scopes)
+    for position, draft in enumerate(drafts):
+        _connect_fallback(position, draft, drafts, problems)
+    for draft in drafts:
+        _check_join(draft, problems)
+    _refuse_use_of_fallbacks(drafts, problems)
+
+
+def check_outputs(scope: Scope, problems: Problems) -> dict[str, int]:
+    """What ``steps.NAME`` means in a plan's outputs."""
+    names: dict[str, int] = {}
+    where = f"{scope.where}outputs"
+    for text in texts(scope.plan.outputs):
+        if lone_reference(text) is None:
+            problems.add(f"{text[:80]!r} is no lone reference: an output is a literal or one reference", where)
+    found = references(scope.plan.outputs)
+    _check_references(found, scope, where, problems, fanned=False)
+    for name in found.steps:
+        if name in scope.names:
+            names[name] = scope.names[name]
+    return names
+
+
+def _follow_references(draft: Draft, problems: Problems) -> None:
+    step, scope, where = draft.step, draft.scope, draft.where
+    if draft.task == LEAVE_TASK:
+        draft.names.update(check_outputs(scope, problems))
+        draft.reads.update(draft.names.values())
+        draft.parents.update(draft.names.values())
+        draft.reads_inputs = _inputs_read(references(draft.with_), scope)
+        return
+    fanned = step.for_each is not None
+    arguments = references(draft.with_)
+    _check_references(arguments, scope, f"{where}.with", problems, fanned=fanned)
+    draft.reads_inputs = _inputs_read(arguments, scope)
+    condition = items = NOTHING
+    if draft.when is not None:
+        condition = expressions.references(draft.when)
+        _check_references(condition, scope, f"{where}.when", problems, fanned=fanned)
+        draft.when_per_item = fanned and condition.uses_item
+    if fanned:
+        items = references(step.for_each)
+        _check_references(items, scope, f"{where}.for_each", problems, fanned=False)
+    for found, read in ((arguments, True), (condition, False), (items, False)):
+        for name in found.steps:
+            position = scope.names.get(name)
+            if position is None:
+                continue
+            draft.names[name] = position
+            draft.parents.add(position)
+            if read:
+                draft.reads.add(position)
+    if isinstance(step.for_each, list) and any(has_template(text) for text in texts(step.for_each)):
+        problems.add("a list written out holds no templates: refer to one list instead", f"{where}.for_each")
+
+
+def _check_references(found: References, scope: Scope, where: str, problems: Problems, *, fanned: bool) -> None:
+    if found is NOTHING:
+        return
+    for problem in found.problems:
+        problems.add(problem, where)
+    for name in sorted(name for name in found.steps if name not in scope.names):
+        problems.add(f"there is no step {name!r}{nearest(name, scope.names)}", where)
+    for name in sorted(name for name in found.inputs if name not in scope.plan.inputs):
+        problems.add(f"there is no input {name!r}{nearest(name, scope.plan.inputs)}", where)
+    if found.uses_item and not fanned:
+        problems.add("'item' and 'index' mean something only in a step with for_each", where)
+
+
+def _inputs_read(found: References, scope: Scope) -> frozenset[str]:
+    return frozenset(scope.plan.inputs) if found.all_inputs else found.inputs & scope.plan.inputs.keys()
+
+
+def _follow_after(draft: Draft, problems: Problems) -> None:
+    for name in draft.step.after:
+        position = draft.scope.names.get(name)
+        if position is None:
+            problems.add(f"there is no step {name!r}{nearest(name, draft.scope.names)}", f"{draft.where}.after")
+        else:
+            draft.parents.add(position)
+
+
+def _connect_sub_plans(drafts: list[Draft], scopes: list[Scope]) -> None:
+    """Make inner steps wait for the entering step, and the leaving step for what is inside."""
+    for scope in scopes:
+        if scope.enter is None or scope.leave is None:
+            continue
+        children = _children_inside(scope, drafts)
+        for first, _ in scope.ends:
+            draft = drafts[first]
+            if not any(parent in children for parent in draft.parents):
+                draft.parents.add(scope.enter)
+            if draft.join.kind is JoinKind.ALL_DONE:
+                # Its parents are done as well where the whole sub-plan was skipped.
+                draft.names[_ENTERED] = scope.enter
+                draft.when = _IF_ENTERED if draft.when is None else f"{_IF_ENTERED} and ({draft.when})"
+        sinks = {last for last, below in children.items() if not below and not _stands_in(last, scope, drafts)}
+        leaving = drafts[scope.leave]
+        leaving.parents |= sinks
+        watched = _watched(scope.enter, scope.leave, drafts)
+        if any(drafts[position].when is not None for position in range(scope.enter + 1, scope.leave)):
+            _leave_unless_failed(leaving, scope.enter, watched, drafts)
+
+
+def _children_inside(scope: Scope, drafts: list[Draft]) -> dict[int, list[int]]:
+    """Steps of one sub-plan, by the position that others see, with those that wait for each."""
+    children: dict[int, list[int]] = {last: [] for _, last in scope.ends}
+    for first, _ in scope.ends:
+        for parent in {parent for parent in drafts[first].parents if parent in children}:
+            children[parent].append(first)
+    return children
+
+
+def _stands_in(position: int, scope: Scope, drafts: list[Draft]) -> bool:
+    wanted = (drafts[first].step.on_failure for first, _ in scope.ends)
+    return any(isinstance(clause, FallBack) and scope.names.get(clause.fall_back) == position for clause in wanted)
+
+
+def _watched(enter: int, leave: int, drafts: list[Draft]) -> list[int]:
+    """Steps between the two ends whose failure no step inside said it can do without."""
+    below: dict[int, list[Draft]] = {position: [] for position in range(enter + 1, leave)}
+    for position in range(enter + 1, leave):
+        for parent in {parent for parent in drafts[position].parents if parent in below}:
+            below[parent].append(drafts[position])
+    return [
+        position
+        for position, children in below.items()
+        if not children or any(child.join.kind not in _LENIENT for child in children)
+    ]
+
+
+def _leave_unless_failed(leaving: Draft, enter: int, watched: list[int], drafts: list[Draft]) -> None:
+    """A sub-plan with conditions inside has ended well if nothing failed, though steps may be skipped."""
+    states = ", ".join(f"steps[{drafts[position].path!r}].state" for position in watched)
+    leaving.join = Join(JoinKind.ALL_DONE)
+    leaving.when = f"{_IF_ENTERED} and 'failed' not in [{states}]"
+    leaving.names[_ENTERED] = enter
+    leaving.names.update((drafts[position].path, position) for position in watched)
+    leaving.parents.update(watched)
+
+
+def _connect_fallback(position: int, draft: Draft, drafts: list[Draft], problems: Problems) -> None:
+    clause, where = draft.step.on_failure, f"{draft.where}.on_failure"
+    if not isinstance(clause, FallBack):
+        return
+    target = draft.scope.names.get(clause.fall_back)
+    if target is None:
+        problems.add(f"there is no step {clause.fall_back!r}{nearest(clause.fall_back, draft.scope.names)}", where)
+        return
+    other = drafts[target]
+    reason = None
+    if target == position:
+        reason = "a step cannot stand in for itself"
+    elif draft.step.for_each is not None:
+        reason = "a step with for_each cannot fall back: let a later step tolerate a share of failures"
+    elif other.step.for_each is not None or other.task == LEAVE_TASK:
+        reason = f"{clause.fall_back!r} cannot stand in: a fall-back is one task, without for_each"
+    elif isinstance(other.step.on_failure, FallBack):
+        reason = f"{clause.fall_back!r} cannot stand in: it falls back itself"
+    elif other.fallback_of is not None:
+        reason = f"{clause.fall_back!r} stands in for {drafts[other.fallback_of].path!r} already"
+    if reason:
+        problems.add(reason, where)
+        return
+    draft.fallback, other.fallback_of = target, position
+    other.parents.add(position)
+
+
+def _check_join(draft: Draft, problems: Problems) -> None:
+    count = len(draft.parents) - (draft.fallback_of is not None)
+    if draft.join.kind is JoinKind.AT_LEAST and draft.join.count > count:
+        problems.add(f"at_least {draft.join.count} of {count} parents can never hold", f"{draft.where}.join")
+    elif draft.join.kind is JoinKind.ANY and count == 0:
+        problems.add("'any' needs a parent: refer to a step, or name one in after", f"{draft.where}.join")
+
+
+def _refuse_use_of_fallbacks(drafts: list[Draft], problems: Problems) -> None:
+    for draft in drafts:
+        for parent in sorted(draft.parents):
+            failing = drafts[parent].fallback_of
+            if failing is not None:
+                name, instead = drafts[parent].path, drafts[failing].path
+                problems.add(
+                    f"{name!r} runs only in place of {instead!r}: refer to {instead!r}, whose output it then is",
+                    draft.where,
+                )
