@@ -83,7 +83,8 @@ def inspect(context: TaskContext, distribution: ListedDistribution) -> Distribut
     Raises
     ------
     Permanent
-        If it is not there any more, or lies outside ``file_roots`` and the interpreter's own folders.
+        If it is not there any more, its metadata cannot be read, or it lies outside ``file_roots`` and the
+        interpreter's own folders.
 
     Examples
     --------
@@ -96,6 +97,8 @@ def inspect(context: TaskContext, distribution: ListedDistribution) -> Distribut
     """
     location = _location(distribution.location, context)
     found = distributions.opened(location)
+    if not _is_readable(found):
+        raise Permanent(f"the metadata in {location} is missing or is no UTF-8 text")
     files = distributions.licence_files(found, location)
     recognised = {file.path: recognise(file.text) for file in files}
     main = [match for file in files if not file.bundled for match in recognised[file.path]]
@@ -128,6 +131,13 @@ def _location(text: str, context: TaskContext) -> Path:
     if path.suffix not in (".dist-info", ".egg-info") or not path.exists():
         raise Permanent(f"{text} is not the metadata of an installed distribution; was it removed meanwhile?")
     return path
+
+
+def _is_readable(found: Distribution) -> bool:
+    try:
+        return bool(found.metadata and found.metadata["Name"])
+    except UnicodeDecodeError:
+        return False
 
 
 def _claims(found: Distribution) -> list[declared.Claim]:

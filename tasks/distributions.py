@@ -72,12 +72,21 @@ def listed(paths: Sequence[Path]) -> list[tuple[str, str, Path]]:
     for path in paths:
         here: dict[str, tuple[str, str, Path]] = {}
         for distribution in installed(path=[str(path)]):
-            name, location = distribution.metadata["Name"], _metadata_folder(distribution)
+            location = _metadata_folder(distribution)
+            name, version = _name_and_version(distribution, location)
             if name and location:  # a half-removed distribution has a folder and no name
-                here.setdefault(str(canonicalize_name(name)), (name, distribution.version or "", location))
+                here.setdefault(str(canonicalize_name(name)), (name, version, location))
         for key in sorted(here):
             found.setdefault(key, here[key])
     return [found[key] for key in sorted(found)]
+
+
+def _name_and_version(distribution: Distribution, location: Path | None) -> tuple[str, str]:
+    try:
+        return distribution.metadata["Name"] or "", distribution.version or ""
+    except UnicodeDecodeError:  # its folder is named after it; that the metadata is broken, its inspection will say
+        name, _, version = (location.stem if location else "").partition("-")
+        return name, version
 
 
 def opened(location: Path) -> Distribution:

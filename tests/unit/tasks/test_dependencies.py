@@ -131,6 +131,16 @@ def test_licences_of_parts_it_brings_along_are_told_apart(run, library):
     assert found["findings"] == []
 
 
+def test_metadata_that_is_no_text_fails_its_inspection_and_not_the_list(run, library):
+    folder = install(library, "latin", version="2.0")
+    (folder / "METADATA").write_bytes(b"Metadata-Version: 2.1\nName: latin\nVersion: 2.0\nAuthor: Andr\xe9\n")
+    listed = run(dependencies.list_distributions, site_packages=[str(library)])["distributions"]
+    (item,) = (item for item in listed if item["name"] == "latin")
+    assert item["version"] == "2.0"
+    with pytest.raises(Permanent, match="no UTF-8"):
+        run(dependencies.inspect, distribution=item)
+
+
 def test_an_egg_info_without_a_record_is_inspected_too(run, library):
     folder = library / "old.egg-info"
     folder.mkdir()
