@@ -67,7 +67,8 @@ def _attend_here(stack: Stack, begin: Begin, output: str, timeout_s: float | Non
 
     with Client(stack.settings) as client:
         run_id = begin(client, stack.serve)
-        _mention_others(client, run_id)
+        if stack.owned:
+            _mention_others(client, run_id)
         try:
             return _watch_to_end(client, run_id, output, timeout_s, lambda: stack.failure)
         except (KeyboardInterrupt, TimeoutError) as stopped:

@@ -32,12 +32,10 @@ def flower(session: Session, port: int | None, address: str | None) -> None:
         click.echo(f"user {auth.replace(':', ', password ')}", err=True)
     else:
         auth = settings.flower_auth.get_secret_value()
-    chosen = port or settings.flower_port, address or settings.flower_address
-    if chosen[1] not in ("127.0.0.1", "localhost", "::1"):
-        click.echo(
-            f"warning: {chosen[1]} is open to others, and Flower never guards /metrics and /healthcheck", err=True
-        )
-    click.echo(f"http://{chosen[1]}:{chosen[0]}", err=True)
+    port, address = port or settings.flower_port, address or settings.flower_address
+    if address not in ("127.0.0.1", "localhost", "::1"):
+        click.echo(f"warning: {address} is open to others; Flower never guards /metrics and /healthcheck", err=True)
+    click.echo(f"http://{address}:{port}", err=True)
     # The password travels in the environment, which other users cannot read; arguments they can.
     environment = as_environment(settings) | {
         "FLOWER_BASIC_AUTH": auth,
