@@ -90,6 +90,21 @@ class ArtefactStore:
         with _translated(f"delete artefact {digest}"), suppress(FileNotFoundError):
             self._files.rm_file(self._path(digest))
 
+    def delete_if_old(self, digest: str, older_than_s: float) -> bool:
+        """Remove the artefact unless it was put, or put again, in the last ``older_than_s`` seconds."""
+        path = self._path(digest)
+        with _translated(f"delete artefact {digest}"):
+            try:
+                self._files.invalidate_cache()
+                facts = self._files.info(path)
+            except FileNotFoundError:
+                return False
+        # Asked again just before: since the folder was listed, another process may have come to rely on it.
+        if _modified_at(facts) > SystemClock().now() - older_than_s:
+            return False
+        self.delete(digest)
+        return True
+
     def digests(self, older_than_s: float = 0.0) -> Iterator[tuple[str, int]]:
         """Digest and size of every artefact last put more than ``older_than_s`` seconds ago."""
         with _translated(f"list artefacts in {self._root}"):
@@ -104,9 +119,7 @@ class ArtefactStore:
         """Delete what is not in ``keep`` and older than ``grace_s``; how many artefacts and bytes."""
         count, total = 0, 0
         for digest, size in self.digests(older_than_s=grace_s):
-            if digest not in keep:
-                if not dry_run:
-                    self.delete(digest)
+            if digest not in keep and (dry_run or self.delete_if_old(digest, grace_s)):
                 count, total = count + 1, total + size
         return count, total
 

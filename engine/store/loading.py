@@ -62,7 +62,9 @@ def load(database: Database, run_id: str) -> RunSnapshot:
     nodes = select(NODE.c.step_no, NODE.c.item, NODE.c.state).where(NODE.c.run_id == run_id)
     attempts = (
         select(*_ATTEMPT_COLUMNS)
-        .where(ATTEMPT.c.run_id == run_id)
+        .where(
+            ATTEMPT.c.run_id == run_id, ATTEMPT.c.outcome.is_distinct_from(Outcome.OK.value)
+        )  # those ended their nodes
         .order_by(ATTEMPT.c.step_no, ATTEMPT.c.item, ATTEMPT.c.attempt)
     )
     with database.reading(f"load run {run_id}") as connection:
@@ -74,10 +76,10 @@ def load(database: Database, run_id: str) -> RunSnapshot:
         finished = {(step_no, item) for step_no, item, _ in node_rows}
         open_nodes: dict[tuple[int, int], _Open] = {}
         # Joined here: with the statistics of a table that grew a moment ago, Postgres joins in loops.
-        for row in connection.execute(attempts):
+        for row in connection.execute(attempts).all():
             key = (row[0], row[1])
             if key not in finished:
-                open_nodes.setdefault(key, _Open()).add(tuple(row))
+                open_nodes.setdefault(key, _Open()).add(row)
     states = {state.value: state for state in NodeState}
     return RunSnapshot(
         run=_run_row(run),
@@ -134,12 +136,12 @@ class _Open:
     __slots__ = ("first_begun_at", "latest", "losses", "tries")
 
     def __init__(self) -> None:
-        self.latest: tuple[Any, ...] = ()
+        self.latest: Any = ()
         self.losses = 0
         self.tries = 0
         self.first_begun_at: float | None = None
 
-    def add(self, attempt: tuple[Any, ...]) -> None:
+    def add(self, attempt: Any) -> None:
         begun_at, outcome = attempt[6], attempt[7]
         self.latest = attempt
         self.losses += outcome == Outcome.LOST

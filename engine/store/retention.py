@@ -69,7 +69,7 @@ def prune(
         for run_id in run_ids:
             _delete_run(database, run_id)
         _delete_unused_plans(database)
-    # Listed before what is referred to is read: what is referred to only afterwards was put afterwards.
+    # What is referred to only after this was read was put within the grace age, and is left alone.
     count, size = artefacts.sweep(_referenced(database), grace_s=grace_s, dry_run=dry_run)
     return Pruned(run_ids, count, size)
 
@@ -99,10 +99,12 @@ def delete_tenant(database: Database, artefacts: ArtefactStore, tenant: str, *, 
     # No run that began later than an artefact was last put can rely on it without referring to it.
     age_s = 0.0 if oldest is None else max(0.0, now - oldest)
     orphans = owned - _referenced(database)
-    swept = [(digest, size) for digest, size in artefacts.digests(older_than_s=age_s) if digest in orphans]
-    for digest, _ in swept:
-        artefacts.delete(digest)
-    return Pruned(run_ids, len(swept), sum(size for _, size in swept))
+    swept = [
+        size
+        for digest, size in artefacts.digests(older_than_s=age_s)
+        if digest in orphans and artefacts.delete_if_old(digest, age_s)
+    ]
+    return Pruned(run_ids, len(swept), sum(swept))
 
 
 def _delete_run(database: Database, run_id: str) -> None:
