@@ -132,7 +132,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_max_memory_per_child": 512_000,
         "worker_pool_start_method": "fork",  # children inherit what the parent loaded and one shared page
         "worker_proc_alive_timeout": 10,
-        "worker_lost_wait": 1,  # seconds a dead child's result may still be on its way
+        "worker_lost_wait": 0.5,  # seconds a dead child's result may still be on its way
         # SIGTERM lets bodies finish; SIGQUIT gives them this long first.
         "worker_soft_shutdown_timeout": settings.stop_grace_s,
         "worker_enable_soft_shutdown_on_idle": True,

@@ -7,6 +7,8 @@ none of it. What is called back is ``Hooks``.
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -17,6 +19,18 @@ from celery.worker import state
 
 EX_RECYCLE = 75
 """Exit code (EX_TEMPFAIL) that asks a supervisor for a fresh process."""
+
+_BEAT_S = 0.25
+
+
+def ignore_terminate() -> None:
+    """Let SIGTERM pass by a child of a prefork pool: its parent decides when it ends.
+
+    Supervisors send it to every process of a service, and bodies may finish then. A handler that does
+    nothing, unlike an ignored signal, is not passed on to programs that a body starts.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: None)
 
 
 class Hooks(Protocol):
@@ -115,11 +129,14 @@ class WorkerProcess:
         signals.task_unknown.connect(self._on_unknown, weak=False)
 
     def _on_ready(self, sender: Any, **_: Any) -> None:
-        sender.timer.call_repeatedly(1.0, self._beat)
+        sender.timer.call_repeatedly(_BEAT_S, self._beat)
         self._hooks.ready()
 
     def _beat(self) -> None:
         self._beat_at = time.monotonic()
+        # A prefork pool notices a dead child at once, but says which message it held only at its next
+        # round, five seconds apart. For threads this does nothing.
+        self._worker.pool.maintain_pool()
 
     def _on_failure(self, exception: BaseException, kwargs: dict[str, Any], **_: Any) -> None:
         # In a child, and on a thread, this is a body's own failure, which the pipeline reports.

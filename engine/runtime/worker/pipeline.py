@@ -11,6 +11,7 @@ import secrets
 from typing import Any
 
 from engine.broker.failures import AttemptFailed
+from engine.broker.lifecycle import ignore_terminate
 from engine.errors import Unavailable
 from engine.hotstate.keys import permit_field
 from engine.runtime.worker import outcomes
@@ -30,6 +31,7 @@ class Pipeline:
     def __init__(self) -> None:
         self._services: Services | None = None
         self._observer: Observer | None = None
+        self._took_up = False
 
     def open(self, services: Services) -> None:
         """Take up work in this process, with connections of its own."""
@@ -40,6 +42,9 @@ class Pipeline:
         """Run one delivery. Raises ``AttemptFailed`` after the report, so that Flower shows a failure."""
         assert self._services is not None and self._observer is not None, "open() comes first"
         services, observer = self._services, self._observer
+        if not self._took_up:
+            self._took_up = True
+            ignore_terminate()  # not sooner: the pool sets its own handler after it has told us of the fork
         work = _decoded(delivery)
         if work is None:
             return

