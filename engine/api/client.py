@@ -14,9 +14,11 @@ from typing import Any
 import orjson
 
 from engine.api.plans import Prepared, prepare
+from engine.api.rerun import reusable
 from engine.artefacts.store import ArtefactStore
 from engine.artefacts.values import pack, unpack
 from engine.clock import SystemClock
+from engine.dag.compile import compile_plan
 from engine.errors import Conflict, Unavailable
 from engine.ids import new_run_id, shard_of
 from engine.plan.model import Plan, plan_data
@@ -126,6 +128,51 @@ class Client:
         self.wake(stored)
         return stored
 
+    def retry(self, run: str, from_step: str | None = None) -> str:
+        """Submit a run that ended once more: with its plan version and inputs, and the results that hold.
+
+        What failed, and whatever hangs below it, runs again; in a fan-out only the nodes that did
+        not succeed. The earlier run stays as it is, and the new one is tagged ``retry-of:ID``.
+
+        Parameters
+        ----------
+        from_step
+            Path of a step that runs again too, with all that hangs below it.
+
+        Returns
+        -------
+        str
+            The new run's id.
+
+        Raises
+        ------
+        NotFound
+            There is no such run, or no such step.
+        Conflict
+            The run has not ended, or nothing of it would run again.
+        """
+        found = self.store.get(run)
+        if not found.state.final:
+            raise Conflict(f"run {found.id} has not ended: {found.state}; `flywheel runs cancel {found.id}` ends it")
+        source = self.store.plan_source(found.id)
+        plan = compile_plan(Plan.model_validate(source))
+        again = [self.store.step_named(found.id, from_step).step_no] if from_step is not None else []
+        reuse = reusable(found.id, plan, self.store.steps(found.id), again)
+        if len(reuse.whole) == len(plan.steps):
+            raise Conflict(f"run {found.id} has {found.state} and nothing in it failed; name a step to run again from")
+        now = self._clock.now()
+        span_s = None if found.deadline_at is None else found.deadline_at - found.created_at
+        run_id = new_run_id(now)
+        new = NewRun(
+            id=run_id, tenant=found.tenant, session=found.session, shard=shard_of(run_id, self.settings.shards),
+            plan=plan, plan_source=source, inputs=orjson.dumps(self.store.inputs(found.id)).decode(), created_at=now,
+            priority=found.priority, tags=(*_without_lineage(found.tags), f"retry-of:{found.id}"),
+            deadline_at=None if span_s is None else now + span_s, reuse=reuse,
+        )  # fmt: skip
+        self.store.submit(new)
+        self.wake(run_id)
+        return run_id
+
     @property
     def artefacts(self) -> ArtefactStore:
         """Where large values are kept."""
@@ -143,7 +190,7 @@ class Client:
         return None if value is None else unpack(value, self.artefacts)
 
     def command(self, run: str, kind: str, timeout_s: float = 10.0, **arguments: Any) -> bool:
-        """Tell a run's scheduler to pause, resume, retry, cancel or drain it.
+        """Tell a run's scheduler to pause, resume or cancel it.
 
         Returns
         -------
@@ -258,6 +305,10 @@ class Client:
                 return
             time.sleep(min(pause_s, left_s))
             pause_s = min(pause_s * 1.5, _POLL_LONGEST_S)
+
+
+def _without_lineage(tags: Iterable[str]) -> tuple[str, ...]:
+    return tuple(tag for tag in tags if not tag.startswith("retry-of:"))
 
 
 def embedded_url(settings: Settings) -> str | None:

@@ -118,7 +118,10 @@ def _counters_are_right(looking: _Audit) -> Iterator[Finding]:
 
 
 def _one_success_a_node(looking: _Audit) -> Iterator[Finding]:
-    """I2: a node that succeeded has exactly one ``ok`` attempt, the one its final state names."""
+    """I2: a node that succeeded has exactly one ``ok`` attempt, the one its final state names.
+
+    A node that was taken over from an earlier run names none, and has none here.
+    """
     run_id = looking.run.id
     ok = (
         select(
@@ -134,7 +137,11 @@ def _one_success_a_node(looking: _Audit) -> Iterator[Finding]:
     joined = NODE.outerjoin(ok, _same_node(ok))
     succeeded = NODE.c.state == NodeState.SUCCEEDED.value
     question = select(NODE.c.step_no, NODE.c.item, NODE.c.state, NODE.c.attempt, ok.c.number).select_from(joined)
-    wrong = and_(succeeded, or_(ok.c.number.is_(None), ok.c.number != 1, ok.c.attempt != NODE.c.attempt))
+    wrong = and_(
+        succeeded,
+        NODE.c.attempt.is_not(None),
+        or_(ok.c.number.is_(None), ok.c.number != 1, ok.c.attempt != NODE.c.attempt),
+    )
     yield Finding(
         "I2",
         "a node succeeded without exactly one successful attempt, or names another",

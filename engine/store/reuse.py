@@ -38,14 +38,13 @@ def take_over(connection: Connection, run_id: str, reuse: Reuse, at: float) -> N
     ended = select(STEP).where(STEP.c.run_id == reuse.run_id)
     for step in connection.execute(ended.where(STEP.c.step_no.in_(reuse.whole))).mappings():
         _update(
-            connection, run_id, step["step_no"], state=step["state"], reason=step["reason"], tolerated=step["tolerated"],
+            connection, run_id, step["step_no"],
+            state=step["state"], reason=step["reason"], tolerated=step["tolerated"],
             count=step["count"], succeeded=step["succeeded"], failed=step["failed"], skipped=step["skipped"],
             expanded_at=at, finished_at=at,
         )  # fmt: skip
     for step in connection.execute(ended.where(STEP.c.step_no.in_(reuse.succeeded_nodes))).mappings():
-        _update(
-            connection, run_id, step["step_no"], state=StepState.RUNNING.value, count=step["count"], expanded_at=at
-        )
+        _update(connection, run_id, step["step_no"], state=StepState.RUNNING.value, count=step["count"], expanded_at=at)
     succeeded = NODE.c.state == NodeState.SUCCEEDED.value
     wanted = or_(NODE.c.step_no.in_(reuse.whole), and_(NODE.c.step_no.in_(reuse.succeeded_nodes), succeeded))
     columns = ["run_id", "step_no", "item", "state", "attempt", "reason", "finished_at", "result"]

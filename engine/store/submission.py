@@ -13,6 +13,7 @@ from engine.dag.compiled import CompiledPlan, CompiledStep
 from engine.errors import Conflict, NotFound
 from engine.scheduling.records import RunState, StepState
 from engine.store.engines import Database
+from engine.store.reuse import Reuse, take_over
 from engine.store.tables import PlanVersion, RunTag, table
 from engine.store.writing import COMMAND, RUN, STEP, insert_for, storable
 
@@ -37,6 +38,8 @@ class NewRun:
         Seconds since the epoch; no deadline is ``None``.
     idempotency_key
         Unique within the tenant; ``None`` makes a new run whatever happened before.
+    reuse
+        What is taken over from an earlier run of the same plan version; ``None`` for nothing.
     """
 
     id: str
@@ -51,6 +54,7 @@ class NewRun:
     tags: tuple[str, ...] = ()
     idempotency_key: str | None = None
     deadline_at: float | None = None
+    reuse: Reuse | None = None
 
 
 def submit(database: Database, run: NewRun) -> tuple[str, bool]:
@@ -79,6 +83,8 @@ def submit(database: Database, run: NewRun) -> tuple[str, bool]:
             return _earlier(connection, run), False
         if run.plan.steps:
             connection.execute(insert(STEP), [_step_row(run.id, step) for step in run.plan.steps])
+        if run.reuse is not None:
+            take_over(connection, run.id, run.reuse, run.created_at)
         if run.tags:
             connection.execute(insert(RUN_TAG), [{"tag": tag, "run_id": run.id} for tag in sorted(set(run.tags))])
     return run.id, True
