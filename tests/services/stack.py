@@ -27,7 +27,7 @@ from engine.hotstate.scheduler import RedisHotState
 from engine.scheduling.records import RunState
 from engine.store.views import RunView
 from settings import Settings, as_environment, load
-from tests.services.redis import RedisServer, _started
+from tests.services.redis import RedisServer, started_redis
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FLYWHEEL = (sys.executable, "-m", "engine.cli.main")
@@ -162,7 +162,7 @@ class Stack:
         **settings: Any,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fwc-", dir="/tmp"))
-        self.redis: RedisServer = _started()
+        self.redis: RedisServer = started_redis()
         fields = _BEATS | {"home": self.folder / "home", "redis_url": self.redis.url}
         if database_url is not None:
             fields["database_url"] = database_url
