@@ -175,7 +175,9 @@ class Leader:
         snapshot = self._world.journal.load(row.id)
         self._rows[row.id] = row
         self._absorb(self._core.take(snapshot, plan, self._world.clock.now()))
-        self._to_adopt.append(row.id)
+        if self._core.runs[row.id].active:
+            self._to_adopt.append(row.id)
+            self._inspect_at = float("-inf")
 
     def _inspect(self) -> list[Event]:
         try:
