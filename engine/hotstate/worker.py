@@ -16,6 +16,8 @@ from engine.hotstate.keys import Keys
 from engine.runtime.ports import WorkerInfo
 from engine.wire import Report
 
+_LONGEST_BLOCK_S = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -45,15 +47,12 @@ class WorkerHotState:
         Address of Redis.
     namespace
         Prefix of every key.
-    grant_timeout_s
-        The longest wait for leave to begin.
     """
 
-    def __init__(self, url: str, namespace: str, grant_timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, namespace: str) -> None:
         self._keys = Keys(namespace)
         self._redis = connect(url)
-        self._blocking = connect(url, block_s=grant_timeout_s)
-        self._grant_timeout_s = grant_timeout_s
+        self._blocking = connect(url, block_s=_LONGEST_BLOCK_S)
         self._claim = load_script(self._redis, "claim")
         self._begin = load_script(self._redis, "begin")
         self._report = load_script(self._redis, "report")
@@ -102,12 +101,15 @@ class WorkerHotState:
         self._redis.xadd(self._keys.reports(shard), {"r": report.to_bytes()})
 
     @translated
-    def wait_for_grant(self, token: str) -> bool:
-        """Whether the scheduler lets the body begin; ``False`` also if it does not answer in time."""
+    def wait_for_grant(self, token: str, wait_s: float) -> bool | None:
+        """Whether the scheduler lets the body begin; ``None`` if it does not answer within ``wait_s``."""
         key = self._keys.grant(token)
-        answer = cast("tuple[bytes, bytes] | None", self._blocking.blpop([key], timeout=self._grant_timeout_s))
+        wait_s = max(0.01, min(wait_s, _LONGEST_BLOCK_S))  # BLPOP takes zero for ever
+        answer = cast("tuple[bytes, bytes] | None", self._blocking.blpop([key], timeout=wait_s))
+        if answer is None:
+            return None
         self._redis.delete(key)
-        return answer is not None and answer[1] == b"1"
+        return answer[1] == b"1"
 
     @translated
     def stop_requested(self, token: str) -> bool:

@@ -40,6 +40,7 @@ from engine.wire import (
 )
 
 _BEGIN_PATIENCE_S = 5.0
+_GRANT_LOOK_S = 1.0
 
 
 class NotOurs(Exception):  # noqa: N818 - no error: the scheduler took the node back
@@ -143,11 +144,20 @@ def ask(attempt: Attempt) -> None:
     asking = Report(ReportKind.BEGIN, delivery.token, delivery.run_id, delivery.step_no, services.name, (mark,))
     try:
         insist(lambda: services.hot.append(delivery.shard, asking), attempt.context.node, _BEGIN_PATIENCE_S)
-        granted = services.hot.wait_for_grant(delivery.token)
+        granted = _grant(services, delivery.token)
     except Unavailable as error:
         raise NotBegun(f"Redis was away when {attempt.context.node} asked to begin") from error
     if not granted:
         raise NotBegun(f"{attempt.context.node} was not given leave to begin")
+
+
+def _grant(services: Services, token: str) -> bool:
+    """The scheduler's answer; no answer in time, or before the worker stops, is a refusal."""
+    over = time.monotonic() + services.settings.grant_timeout_s
+    granted = None
+    while granted is None and not services.shutdown.is_set() and (left_s := over - time.monotonic()) > 0:
+        granted = services.hot.wait_for_grant(token, min(left_s, _GRANT_LOOK_S))
+    return bool(granted)
 
 
 def begin(attempt: Attempt) -> None:

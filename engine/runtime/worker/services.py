@@ -66,7 +66,7 @@ def open_services(
     settings: Settings, registry: Registry, name: str, shutdown: ShutdownSign, recycle: Callable[[str], None]
 ) -> Services:
     """Connections of this process's own; never carried over a fork."""
-    hot = WorkerHotState(settings.redis_url or "", settings.namespace, settings.grant_timeout_s)
+    hot = WorkerHotState(settings.redis_url or "", settings.namespace)
     return Services(settings, registry, hot, ArtefactStore(settings.artefact_url), name, shutdown, recycle)
 
 

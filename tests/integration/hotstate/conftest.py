@@ -19,7 +19,7 @@ class Faces:
     def __init__(self, server: RedisServer) -> None:
         self.server = server
         self.scheduler = RedisHotState(server.url, "t")
-        self.worker = WorkerHotState(server.url, "t", grant_timeout_s=0.2)
+        self.worker = WorkerHotState(server.url, "t")
         self.epoch = self.scheduler.epoch()[0]
 
     def permit(self, field: str = "0:0", token: str = "tok", run_id: str = "r_1") -> None:
