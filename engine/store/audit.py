@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, and_, case, false, func, or_, select
 
 from engine.dag.compiled import JoinKind
 from engine.scheduling.records import NodeState, RunState, StepState
@@ -137,11 +137,9 @@ def _one_success_a_node(looking: _Audit) -> Iterator[Finding]:
     joined = NODE.outerjoin(ok, _same_node(ok))
     succeeded = NODE.c.state == NodeState.SUCCEEDED.value
     question = select(NODE.c.step_no, NODE.c.item, NODE.c.state, NODE.c.attempt, ok.c.number).select_from(joined)
-    wrong = and_(
-        succeeded,
-        NODE.c.attempt.is_not(None),
-        or_(ok.c.number.is_(None), ok.c.number != 1, ok.c.attempt != NODE.c.attempt),
-    )
+    named = and_(NODE.c.attempt.is_not(None), ok.c.number == 1, ok.c.attempt == NODE.c.attempt)
+    taken_over = and_(NODE.c.attempt.is_(None), ok.c.number.is_(None))
+    wrong = and_(succeeded, ~func.coalesce(or_(named, taken_over), false()))
     yield Finding(
         "I2",
         "a node succeeded without exactly one successful attempt, or names another",

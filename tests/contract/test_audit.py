@@ -18,9 +18,10 @@ from engine.scheduling.records import (
     StepState,
 )
 from engine.store.journal import SqlJournal
+from engine.store.reuse import Reuse
 from engine.store.runs import RunStore
 from engine.wire import ErrorInfo, Outcome
-from tests.contract.samples import NOW, dispatched, ended, node_done
+from tests.contract.samples import NOW, dispatched, ended, new_run, node_done
 
 FAILED_TRY = ErrorInfo("ValueError", "bad")
 
@@ -73,6 +74,8 @@ def test_a_good_run_is_clean_at_every_moment(journal: SqlJournal, epoch: int, ru
         ("I2", "UPDATE attempt SET outcome = 'failed' WHERE step_no = 1 AND item = 0"),
         ("I2", "UPDATE attempt SET outcome = 'ok' WHERE step_no = 1 AND item = 2"),
         ("I2", "UPDATE node SET attempt = 7 WHERE step_no = 1 AND item = 0"),
+        ("I2", "UPDATE node SET attempt = NULL WHERE step_no = 0"),
+        ("I2", "DELETE FROM attempt WHERE step_no = 1 AND item = 0"),
         ("I2", "UPDATE node SET state = 'failed' WHERE step_no = 0"),
         ("I2", "DELETE FROM node WHERE step_no = 0"),
         ("I3", "UPDATE attempt SET dispatched_at = dispatched_at - 9 WHERE step_no = 1 AND item = 0"),
@@ -115,6 +118,19 @@ def test_a_cancelled_run_is_clean_with_nodes_that_have_no_row(
         RunChanged(run_id, RunState.CANCELLED, "cancelled by an operator", NOW + 4),
     ])  # fmt: skip
     assert [f for f in runs.audit(run_id) if f.invariant != "I7"] == []
+
+
+def test_a_run_that_took_results_over_is_clean(journal: SqlJournal, epoch: int, runs: RunStore, finished: str) -> None:
+    again = new_run(reuse=Reuse(finished, whole=(0,), succeeded_nodes=(1,)))
+    runs.submit(again)
+    assert runs.audit(again.id) == []
+    snapshot = journal.load(again.id)
+    assert [(step.step_no, step.state, step.count) for step in snapshot.steps] == [
+        (0, StepState.SUCCEEDED, 1),
+        (1, StepState.RUNNING, 3),
+    ]
+    assert journal.results(again.id, 1) == journal.results(finished, 1)
+    assert snapshot.attempts == []
 
 
 def test_a_run_that_does_not_exist_cannot_be_audited(runs: RunStore) -> None:
