@@ -140,7 +140,8 @@ def _arguments_adapter(
     # A typed dict, unlike a model, takes any parameter name: `json`, `copy` and `schema` are names too.
     shape = TypedDict("Arguments", fields)  # type: ignore[misc]  # built from the signature
     shape.__pydantic_config__ = ConfigDict(extra="allow" if any_name else "forbid", arbitrary_types_allowed=False)  # type: ignore[attr-defined]  # how pydantic documents it
-    return TypeAdapter(shape)
+    adapter: TypeAdapter[Any] = TypeAdapter(shape)
+    return adapter
 
 
 def _is_context(hint: Any) -> bool:

@@ -158,8 +158,9 @@ class _Builder:
             self._positions[(*frame.loc, key, KEY)] = _place(event)
 
     def _put(self, value: Any, event: Any) -> Loc:
+        loc: Loc = ()
         if not self._stack:
-            self.root, loc = value, ()
+            self.root = value
         else:
             frame = self._stack[-1]
             if isinstance(frame.container, dict):

@@ -108,8 +108,8 @@ def _parsed(expression: str) -> ast.expr:
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        why = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise UsageError(f"{expression!r}: this is no expression: {why}") from error
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise UsageError(f"{expression!r}: this is no expression: {reason}") from error
     stack: list[tuple[ast.AST, int]] = [(tree, 0)]
     while stack:
         node, depth = stack.pop()
@@ -202,7 +202,7 @@ def _free(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _total(values: Iterable[Any]) -> float:
-    numbers = list(values)
+    numbers: list[float] = list(values)
     for number in numbers:
         if not isinstance(number, int | float):
             raise TypeError(f"sum needs numbers, not {text_of(number)[:40]!r}")

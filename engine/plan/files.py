@@ -206,9 +206,11 @@ class _Resolver:
             self._known[wanted] = known
         return self._known[wanted]
 
-    def _wrong(self, message: str, where: str) -> None:
+    def _wrong(self, message: str, where: str) -> tuple[Plan, int] | None:
+        """Note a problem; gives nothing, as what was asked for is not there."""
         if len(self.problems) < 100:
             self.problems.append(Problem(message, where=where.rstrip(".")))
+        return None
 
 
 def _check_json(text: str, file: str) -> None:

@@ -245,7 +245,8 @@ _TEST_NAMES = (
     "defined undefined none boolean true false integer float number string mapping sequence iterable "
     "odd even divisibleby lower upper in == eq equalto != ne > gt greaterthan >= ge < lt lessthan <= le"
 )
-TESTS: dict[str, Callable[..., Any]] = {name: jinja_tests.TESTS[name] for name in _TEST_NAMES.split()}
+_JINJA_TESTS: dict[str, Any] = dict(jinja_tests.TESTS)
+TESTS: dict[str, Callable[..., Any]] = {name: _JINJA_TESTS[name] for name in _TEST_NAMES.split()}
 
 OWN_FILTERS: dict[str, Callable[..., Any]] = {"_paid": paid, "_counted": counted, "_concatenate": concatenate}
 """Put in by ``engine.plan.sandbox`` itself; templates cannot spell them."""

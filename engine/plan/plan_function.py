@@ -63,7 +63,7 @@ class PlanFunction(Generic[P, R]):
         name = self._fields.get("name") or re.sub(r"_", "-", self.function.__name__)
         with Trace(name) as trace:
             inputs = _inputs(self.function)
-            result: Any = self.function(**{parameter: Ref(("inputs", parameter)) for parameter in inputs})  # type: ignore[call-arg]  # references stand for the arguments
+            result: Any = self.function(**{parameter: Ref(("inputs", parameter)) for parameter in inputs})  # type: ignore[arg-type, call-arg]  # references stand for the arguments
         data = {
             "description": inspect.getdoc(self.function) or "",
             **self._fields,

@@ -52,7 +52,7 @@ class References:
     @property
     def steps(self) -> frozenset[str]:
         """Names of the steps referred to."""
-        return frozenset(str(path[1]) for path in self.paths if path[0] == "steps" and len(path) > 1)
+        return frozenset([str(path[1]) for path in self.paths if path[0] == "steps" and len(path) > 1])
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -146,15 +146,18 @@ def follow(path: Path, environment: Mapping[str, Any]) -> Any:
     value: Any = environment
     for depth, part in enumerate(path):
         try:
-            if isinstance(value, Mapping) or (
-                isinstance(value, Sequence) and not isinstance(value, str) and isinstance(part, int)
-            ):
-                value = value[part]
-            else:
-                raise KeyError(part)
+            value = _inside(value, part)
         except (KeyError, IndexError):
             raise MissingName(missing(path, depth, value)) from None
     return value
+
+
+def _inside(holder: Any, part: str | int) -> Any:
+    if isinstance(holder, Mapping):
+        return holder[part]
+    if isinstance(holder, Sequence) and not isinstance(holder, str) and isinstance(part, int):
+        return holder[part]
+    raise KeyError(part)
 
 
 def missing(path: Path, depth: int, holder: Any) -> str:

@@ -117,7 +117,7 @@ def compiled(source: str) -> Template:
     tree = _checked(source)
     try:
         code = SANDBOX.compile(_Rewriter().rewrite(tree))
-        return Template.from_code(SANDBOX, code, dict(SANDBOX.globals))  # type: ignore[arg-type]  # a Template gives code
+        return Template.from_code(SANDBOX, code, dict(SANDBOX.globals))
     except (TemplateError, SyntaxError, RecursionError, MemoryError, ValueError) as error:
         raise BadTemplate(f"the template cannot be compiled: {error}") from error
 
@@ -230,5 +230,5 @@ class _Rewriter:
         return node
 
 
-def _filter(node: nodes.Expr, name: str, *arguments: nodes.Expr) -> nodes.Filter:
+def _filter(node: Any, name: str, *arguments: nodes.Expr) -> nodes.Filter:
     return nodes.Filter(node, name, list(arguments), [], None, None, lineno=node.lineno)
