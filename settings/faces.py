@@ -45,7 +45,7 @@ class Faces(BaseModel):
         default="127.0.0.1",
         description="Address Flower binds. Loopback, because Flower leaves its metrics open whatever the password.",
     )
-    flower_port: int = Field(default=5555, ge=1, le=65535, description="TCP port of Flower.")
+    flower_port: int = Field(default=5555, ge=1, le=65535, description="TCP port Flower listens on; its own default.")
     flower_auth: SecretStr | None = Field(
         default=None,
         description="USER:PASSWORD for Flower. None: one is made up at each start and printed.",

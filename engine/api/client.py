@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -30,6 +30,9 @@ from engine.store.retention import FINAL_STATES, Pruned
 from engine.store.runs import NewRun, RunStore
 from engine.store.views import RunView
 from settings import Settings
+
+if TYPE_CHECKING:
+    from engine.hotstate.scheduler import RedisHotState
 
 _POLL_FIRST_S = 0.02
 _POLL_LONGEST_S = 0.5
@@ -58,6 +61,7 @@ class Client:
             Home(settings.home)
         self.store = RunStore(settings.database_url)
         self._artefacts: ArtefactStore | None = None
+        self._hot: tuple[str, RedisHotState] | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -67,6 +71,8 @@ class Client:
 
     def close(self) -> None:
         """Close every connection."""
+        if self._hot is not None:
+            self._hot[1].close()
         self.store.close()
 
     def submit(
@@ -279,14 +285,12 @@ class Client:
         url = self.redis_url
         if url is None:
             return
-        from engine.hotstate.scheduler import RedisHotState  # lazy: redis costs 200 ms that a plain read never needs
+        if self._hot is None or self._hot[0] != url:  # an embedded stack may have come and gone
+            from engine.hotstate.scheduler import RedisHotState  # lazy: redis costs 200 ms that reading never needs
 
+            self._hot = url, RedisHotState(url, self.settings.namespace)
         try:
-            hot = RedisHotState(url, self.settings.namespace)
-            try:
-                hot.wake(shard_of(run_id, self.settings.shards))
-            finally:
-                hot.close()
+            self._hot[1].wake(shard_of(run_id, self.settings.shards))
         except Unavailable:
             return  # what is stored stays stored
 

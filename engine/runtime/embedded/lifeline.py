@@ -20,6 +20,7 @@ def follow_parent(descriptor: int, grace_s: float) -> None:
 
 def _follow(descriptor: int, grace_s: float) -> None:
     os.read(descriptor, 1)  # nothing is ever written: this returns when the parent is gone
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(grace_s)
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # its default would end us before our children
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace_s)
     os.killpg(os.getpgrp(), signal.SIGKILL)
