@@ -17,6 +17,8 @@ from celery import Celery, signals
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker import state
 
+from engine.broker.events import EventsByTime
+
 EX_RECYCLE = 75
 """Exit code (EX_TEMPFAIL) that asks a supervisor for a fresh process."""
 
@@ -78,6 +80,7 @@ class WorkerProcess:
         self._hooks = hooks
         self._beat_at = time.monotonic()
         self._connect()
+        app.steps["consumer"].add(EventsByTime)
         self._worker = app.Worker(
             hostname=name,
             pool=pool,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery import Celery
+from kombu.common import maybe_declare
 from kombu.exceptions import KombuError
 
 from engine.broker.app import DEFAULT_PRIORITY
@@ -54,12 +55,15 @@ class CeleryPublisher:
             If a queue is not declared; nothing was sent then.
         """
         priorities = priority or {}
-        self._check_queues(deliveries)
+        queues = self._queues_of(deliveries)
         try:
             producer = self._connected()
-            with producer.connection._reraise_as_library_errors(), producer.batch():
-                for delivery in deliveries:
-                    self._send(producer, delivery, priorities.get(delivery.token, DEFAULT_PRIORITY))
+            with producer.connection._reraise_as_library_errors():
+                for queue in queues:
+                    maybe_declare(queue, producer.channel)  # type: ignore[no-untyped-call]
+                with producer.batch():
+                    for delivery in deliveries:
+                        self._send(producer, delivery, priorities.get(delivery.token, DEFAULT_PRIORITY))
         except (KombuError, OSError) as error:
             self.close()
             raise Unavailable(f"the broker did not take {len(deliveries)} messages: {error}") from error
@@ -75,12 +79,14 @@ class CeleryPublisher:
             self._producer = self._app.amqp.Producer(self._app.connection_for_write(), auto_declare=False)
         return self._producer
 
-    def _check_queues(self, deliveries: Sequence[Delivery]) -> None:
+    def _queues_of(self, deliveries: Sequence[Delivery]) -> list[Any]:
         declared = self._app.amqp.queues
-        for name in dict.fromkeys(delivery.queue for delivery in deliveries):
+        names = list(dict.fromkeys(delivery.queue for delivery in deliveries))
+        for name in names:
             if name not in declared:
                 known = ", ".join(sorted(declared))
                 raise UsageError(f"queue {name!r} is not declared; known are {known}. Add it to FLYWHEEL_QUEUES")
+        return [declared[name] for name in names]
 
     def _send(self, producer: Any, delivery: Delivery, priority: int) -> None:
         amqp = self._app.amqp
@@ -95,7 +101,10 @@ class CeleryPublisher:
             ignore_result=True,
             origin=self._origin,
         )
-        amqp.send_task_message(producer, delivery.task, message, queue=delivery.queue, priority=priority, retry=False)
+        # The queues were declared once for all messages: kombu would make a bound copy of one for each.
+        amqp.send_task_message(
+            producer, delivery.task, message, queue=delivery.queue, priority=priority, retry=False, declare=()
+        )
 
 
 def described(delivery: Delivery) -> tuple[str, str]:
