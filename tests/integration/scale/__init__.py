@@ -1,0 +1,1 @@
+"""Throughput, takeover, cold starts and limits on real processes."""
