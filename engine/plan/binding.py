@@ -80,7 +80,7 @@ def make_binding(function: Callable[..., Any], name: str) -> Binding:
                 required.add(parameter.name)
     try:
         arguments = _arguments_adapter(parameters, required, any_name)
-        result = TypeAdapter(hints.get("return", Any))
+        result = _result_adapter(hints.get("return", Any))
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise UsageError(f"task {name!r} has a hint that plain data cannot fill: {error}") from error
     return Binding(arguments, result, parameters, frozenset(required), context, any_name)
@@ -142,6 +142,14 @@ def _arguments_adapter(
     shape.__pydantic_config__ = ConfigDict(extra="allow" if any_name else "forbid", arbitrary_types_allowed=False)  # type: ignore[attr-defined]  # how pydantic documents it
     adapter: TypeAdapter[Any] = TypeAdapter(shape)
     return adapter
+
+
+def _result_adapter(hint: Any) -> TypeAdapter[Any]:
+    try:
+        # pydantic would write a NaN as null; kept as it is, it is refused where JSON is made of it.
+        return TypeAdapter(hint, config=ConfigDict(ser_json_inf_nan="constants"))
+    except PydanticUserError:
+        return TypeAdapter(hint)  # a model or dataclass, which brings a configuration of its own
 
 
 def _is_context(hint: Any) -> bool:

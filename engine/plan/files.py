@@ -182,7 +182,7 @@ class _Resolver:
                 total += found[1] + 1
         if total > STEPS_LIMIT:
             self._wrong(f"with its sub-plans the plan has more than {STEPS_LIMIT:,} steps", prefix)
-            total = 0
+            total = 0  # one problem is enough: plans above are not blamed for it
         return plan.model_copy(update={"steps": steps}), total
 
     def _sub_plan(self, wanted: str | Plan, above: tuple[str, ...], where: str) -> tuple[Plan, int] | None:
@@ -200,10 +200,7 @@ class _Resolver:
             except PlanError as error:
                 self.problems.extend(error.problems)
                 return None
-            known = self.resolve(plan, (*above, wanted), f"{where}.")
-            if self.problems:
-                return known
-            self._known[wanted] = known
+            self._known[wanted] = self.resolve(plan, (*above, wanted), f"{where}.")
         return self._known[wanted]
 
     def _wrong(self, message: str, where: str) -> tuple[Plan, int] | None:
