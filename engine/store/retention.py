@@ -70,7 +70,9 @@ def prune(
             _delete_run(database, run_id)
         _delete_unused_plans(database)
     # What is referred to only after this was read was put within the grace age, and is left alone.
-    count, size = artefacts.sweep(_referenced(database), grace_s=grace_s, dry_run=dry_run)
+    count, size = artefacts.sweep(
+        _referenced(database), grace_s=max(grace_s, _oldest_unfinished_s(database, now)), dry_run=dry_run
+    )
     return Pruned(run_ids, count, size)
 
 
@@ -91,20 +93,23 @@ def delete_tenant(database: Database, artefacts: ArtefactStore, tenant: str, *, 
         if running:
             raise Conflict(f"tenant {tenant} has runs that have not ended: {', '.join(running[:5])}; cancel them first")
         run_ids = tuple(connection.scalars(select(RUN.c.id).where(of_tenant).order_by(RUN.c.id)))
-        owned = set(_references(connection, of_tenant))
-        oldest = connection.scalar(select(func.min(RUN.c.created_at)).where(text(NOT_FINAL)))
     for run_id in run_ids:
         _delete_run(database, run_id)
     _delete_unused_plans(database)
-    # No run that began later than an artefact was last put can rely on it without referring to it.
-    age_s = 0.0 if oldest is None else max(0.0, now - oldest)
-    orphans = owned - _referenced(database)
-    swept = [
-        size
-        for digest, size in artefacts.digests(older_than_s=age_s)
-        if digest in orphans and artefacts.delete_if_old(digest, age_s)
-    ]
-    return Pruned(run_ids, len(swept), sum(swept))
+    # Inputs on their way to a body are artefacts that no row refers to: those of the tenant go as well.
+    count, size = artefacts.sweep(_referenced(database), grace_s=_oldest_unfinished_s(database, now))
+    return Pruned(run_ids, count, size)
+
+
+def _oldest_unfinished_s(database: Database, now: float) -> float:
+    """Age of the oldest run that has not ended; 0 if there is none.
+
+    An artefact that nobody refers to and that was put before then serves no run: inputs on their way
+    are put while their run lives.
+    """
+    with database.reading("find the oldest unfinished run") as connection:
+        oldest = connection.scalar(select(func.min(RUN.c.created_at)).where(text(NOT_FINAL)))
+    return 0.0 if oldest is None else max(0.0, now - oldest)
 
 
 def _delete_run(database: Database, run_id: str) -> None:
