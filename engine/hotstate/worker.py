@@ -29,13 +29,13 @@ class Held:
         ``False`` if Redis is another by now and cannot say.
     ours
         Whether the permit still is this delivery's: neither reported, nor revoked, nor replaced.
-    begun_ms
-        Redis' millisecond in which the body began; ``None`` if it did not.
+    begun_us
+        Redis' microsecond in which the body began; ``None`` if it did not.
     """
 
     known: bool
     ours: bool
-    begun_ms: int | None
+    begun_us: int | None
 
 
 class WorkerHotState:

@@ -10,6 +10,7 @@ if not permit or (permit ~= 'c' .. held and string.sub(permit, 1, #held + 2) ~= 
   return 0
 end
 local now = redis.call('TIME')
-local now_ms = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
-redis.call('HSET', KEYS[1], ARGV[1], 'b' .. held .. ' ' .. now_ms)
+-- Microseconds: the body of a chunk that began last is the one blamed if the process dies.
+local now_us = string.format('%.0f', now[1] * 1000000 + now[2])
+redis.call('HSET', KEYS[1], ARGV[1], 'b' .. held .. ' ' .. now_us)
 return 1

@@ -1,7 +1,7 @@
 -- What became of a delivery's nodes, asked after its worker died.
 -- KEYS: permits of the run. ARGV: token, epoch, fields.
 -- Returns, a field: -2 unknown (another server by now), -1 no longer this delivery's,
--- 0 not begun, else the millisecond in which its body began.
+-- 0 not begun, else the microsecond in which its body began.
 local mark = ' ' .. ARGV[1] .. ' ' .. ARGV[2]
 local same_server = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') == ARGV[2]
 local found = {}

@@ -12,4 +12,4 @@ if not youngest then
   return -1
 end
 local now = redis.call('TIME')
-return math.max(0, now[1] * 1000 + math.floor(now[2] / 1000) - youngest)
+return math.max(0, math.floor((now[1] * 1000000 + now[2] - youngest) / 1000))

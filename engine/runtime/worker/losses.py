@@ -84,11 +84,11 @@ def blamed(nodes: Sequence[NodeCall], held: Sequence[Held], why: str, *, timed_o
     their results were lost with the process; those without a begin mark never began. Nodes whose
     permit is gone were reported, revoked, or sent again: nothing is said of them.
     """
-    youngest = max((state.begun_ms for state in held if state.begun_ms is not None), default=None)
+    youngest = max((state.begun_us for state in held if state.begun_us is not None), default=None)
     reports = []
     for call, state in zip(nodes, held, strict=True):
-        begun_at = state.begun_ms / 1000 if state.begun_ms is not None else None
-        if not state.known or (state.ours and youngest is not None and state.begun_ms == youngest):
+        begun_at = state.begun_us / 1e6 if state.begun_us is not None else None
+        if not state.known or (state.ours and youngest is not None and state.begun_us == youngest):
             outcome = Outcome.TIMED_OUT if timed_out else Outcome.LOST
         elif not state.ours:
             continue

@@ -69,12 +69,14 @@ def _failed(tasks: dict[str, Any] | None) -> list[Any]:
 def flower(redis_server: RedisServer, tmp_path: Path) -> Iterator[tuple[_Flower, Bench]]:
     settings = settings_for(redis_server, tmp_path)
     bench = Bench(redis_server, settings)
+    bench.start(queues=",".join(settings.queues))
     started = _Flower(as_environment(settings) | {"PYTHONPATH": os.curdir}, tmp_path / "flower.log")
-    bench.start()
-    _until(lambda: started.get("/api/workers"))
-    yield started, bench
-    started.close()
-    bench.close()
+    try:
+        _until(lambda: started.get("/api/workers?refresh=1"))
+        yield started, bench
+    finally:
+        started.close()
+        bench.close()
 
 
 def test_flower_lists_queues_task_types_and_ids_and_no_payload(flower: tuple[_Flower, Bench]) -> None:

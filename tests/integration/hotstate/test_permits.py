@@ -119,8 +119,8 @@ def test_what_became_of_a_dead_workers_nodes_is_known(faces: Faces) -> None:
     faces.claim("0:0", "0:1")
     faces.begin("0:0")
     begun, claimed, published, gone = faces.worker.held("r_1", ["0:0", "0:1", "0:2", "0:3"], "tok", faces.epoch)
-    assert begun.ours and begun.begun_ms is not None
-    assert claimed.ours and claimed.begun_ms is None
-    assert published.ours and published.begun_ms is None
+    assert begun.ours and begun.begun_us is not None
+    assert claimed.ours and claimed.begun_us is None
+    assert published.ours and published.begun_us is None
     assert not gone.ours
     assert not faces.worker.held("r_1", ["0:0"], "tok", "elsewhere")[0].known

@@ -13,8 +13,8 @@ def _outcomes(*held: Held, timed_out: bool = False) -> dict[int, Outcome]:
 
 
 def test_the_body_that_began_last_is_blamed_and_no_other() -> None:
-    ended, ran = Held(known=True, ours=True, begun_ms=10), Held(known=True, ours=True, begun_ms=20)
-    waiting, reported = Held(known=True, ours=True, begun_ms=None), Held(known=True, ours=False, begun_ms=None)
+    ended, ran = Held(known=True, ours=True, begun_us=10), Held(known=True, ours=True, begun_us=20)
+    waiting, reported = Held(known=True, ours=True, begun_us=None), Held(known=True, ours=False, begun_us=None)
     assert _outcomes(reported, ended, ran, waiting) == {
         1: Outcome.INFRASTRUCTURE,
         2: Outcome.LOST,
@@ -24,10 +24,10 @@ def test_the_body_that_began_last_is_blamed_and_no_other() -> None:
 
 
 def test_a_child_that_died_before_any_body_began_costs_no_attempt() -> None:
-    waiting = Held(known=True, ours=True, begun_ms=None)
+    waiting = Held(known=True, ours=True, begun_us=None)
     assert _outcomes(waiting, waiting) == {0: Outcome.NOT_BEGUN, 1: Outcome.NOT_BEGUN}
 
 
 def test_what_another_redis_cannot_tell_counts_as_lost() -> None:
-    unknown = Held(known=False, ours=False, begun_ms=None)
+    unknown = Held(known=False, ours=False, begun_us=None)
     assert _outcomes(unknown) == {0: Outcome.LOST}
