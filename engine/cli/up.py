@@ -10,6 +10,7 @@ import threading
 import time
 
 import click
+import psutil
 
 from engine.cli.attending import stop
 from engine.cli.session import Session
@@ -110,4 +111,13 @@ def down(session: Session, timeout: str) -> None:
             raise TimeoutError(f"process {running.pid} has not stopped; it gives bodies their grace, see {home.logs}")
         time.sleep(0.05)
     lock.release()
+    while _alive(running.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
     click.echo("stopped", err=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
