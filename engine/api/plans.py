@@ -52,6 +52,7 @@ def prepare(plan: str | Path | Plan, settings: Settings) -> Prepared:
     registry = load_task_modules(settings.task_modules)
     frozen = freeze_task_defaults(resolved, registry)
     prepared = Prepared(frozen, compile_plan(frozen, registry))
+    _check_pools(prepared, settings)
     unknown = [queue for queue in prepared.queues if queue not in settings.queues]
     if unknown:
         raise UsageError(
@@ -59,6 +60,16 @@ def prepare(plan: str | Path | Plan, settings: Settings) -> Prepared:
             f"{', '.join(settings.queues)}. Add it: FLYWHEEL_QUEUES={','.join((*settings.queues, *unknown))}"
         )
     return prepared
+
+
+def _check_pools(prepared: Prepared, settings: Settings) -> None:
+    known = {*settings.pools, *prepared.compiled.pools}
+    unknown = sorted({pool for step in prepared.compiled.steps for pool in step.pools} - known)
+    if unknown:
+        raise UsageError(
+            f"plan {prepared.plan.name}: nothing says how large the pool {', '.join(unknown)} is; declare it in the "
+            f"plan (pools: {{{unknown[0]}: 4}}) or for the installation (FLYWHEEL_POOLS={unknown[0]}=4)"
+        )
 
 
 def known_plans(settings: Settings) -> dict[str, Path]:

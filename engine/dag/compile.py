@@ -22,6 +22,8 @@ from engine.plan.names import nearest
 from engine.plan.registry import Registry
 from engine.plan.tasktype import Effects, TaskType
 
+_ON_FAILURE = {kind.value: kind for kind in OnFailure}
+
 
 def compile_plan(plan: Plan, registry: Registry | None = None) -> CompiledPlan:
     """The compiled form of a plan whose sub-plans are put in.
@@ -50,10 +52,10 @@ def compile_plan(plan: Plan, registry: Registry | None = None) -> CompiledPlan:
     return CompiledPlan(
         name=plan.name,
         version=plan_hash(plan),
-        steps=_numbered(drafts, order, task_types),
+        steps=_numbered(drafts, order, task_types, plan),
         outputs=plan.outputs,
         names=_renumbered(outputs, order),
-        pools=dict(plan.pools),
+        pools={own_pool(plan.name, pool): limit for pool, limit in plan.pools.items()},
     )
 
 
@@ -64,6 +66,11 @@ def freeze_task_defaults(plan: Plan, registry: Registry) -> Plan:
     """
     steps = {name: _frozen(step, registry) for name, step in plan.steps.items()}
     return plan.model_copy(update={"steps": steps})
+
+
+def own_pool(plan_name: str, pool: str) -> str:
+    """The name under which a pool that a plan declares is held: shared by its runs, apart from others'."""
+    return f"{plan_name}/{pool}"
 
 
 def upward_ranks(compiled: CompiledPlan, seconds: Mapping[str, float]) -> tuple[float, ...]:
@@ -126,7 +133,7 @@ def _check_arguments(draft: Draft, task_type: TaskType, problems: Problems) -> N
 
 
 def _numbered(
-    drafts: Sequence[Draft], order: Sequence[int], task_types: Mapping[str, TaskType]
+    drafts: Sequence[Draft], order: Sequence[int], task_types: Mapping[str, TaskType], plan: Plan
 ) -> tuple[CompiledStep, ...]:
     number = [0] * len(drafts)
     for no, position in enumerate(order):
@@ -139,7 +146,7 @@ def _numbered(
     for no in range(len(drafts) - 1, -1, -1):
         ranks[no] = 1.0 + max((ranks[child] for child in children[no]), default=0.0)
     return tuple(
-        _step(no, drafts[position], number, tuple(children[no]), ranks[no], task_types)
+        _step(no, drafts[position], number, tuple(children[no]), ranks[no], task_types, plan)
         for no, position in enumerate(order)
     )
 
@@ -151,6 +158,7 @@ def _step(
     children: tuple[int, ...],
     rank: float,
     task_types: Mapping[str, TaskType],
+    plan: Plan,
 ) -> CompiledStep:
     step, task_type = draft.step, task_types.get(draft.task)
     effects, queue, timeout_s = step.effects, step.queue, step.timeout
@@ -175,14 +183,14 @@ def _step(
         max_parallel=step.max_parallel,
         retry=step.retry.policy(),
         timeout_s=timeout_s,
-        on_failure=OnFailure.FALL_BACK if draft.fallback is not None else OnFailure(str(step.on_failure)),
+        on_failure=OnFailure.FALL_BACK if draft.fallback is not None else _ON_FAILURE[str(step.on_failure)],
         fallback=None if draft.fallback is None else number[draft.fallback],
         fallback_of=None if draft.fallback_of is None else number[draft.fallback_of],
         queue=queue or "io",
         phase=step.phase,
         skill=step.skill or draft.task,
         effects=(effects or Effects.EXTERNAL).value,
-        pools=step.pools,
+        pools=tuple(own_pool(plan.name, pool) if pool in plan.pools else pool for pool in step.pools),
         rank=rank,
     )
 

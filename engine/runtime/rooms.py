@@ -46,9 +46,9 @@ class Rooms:
         in_use = core.pool_use()
         free = {}
         for pool in {*wanted, *in_use}:
-            limit = self._limits.pools.get(pool)
+            limit = self._limits.pools.get(pool, core.plan_pools.get(pool))
             if limit is None:
-                free[pool] = wanted[pool]  # a pool that no setting limits
+                free[pool] = wanted[pool]  # its limit was taken out of the settings since it was submitted
             else:
                 free[pool] = self._world.hot.admit(pool, limit, self._shard, in_use[pool], wanted[pool])
         return free

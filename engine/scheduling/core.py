@@ -43,7 +43,7 @@ from engine.wire import ErrorInfo, NodeReport, Outcome
 
 
 class Core:
-    """Every live run of one shard."""
+    """Every live run of one shard. ``plan_pools`` are the limits of pools that plans declare."""
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.runs: dict[str, LiveRun] = {}
@@ -53,12 +53,14 @@ class Core:
         self._durations = Durations()
         self._timers = Timers()
         self._parked = Parked()
+        self.plan_pools: dict[str, int] = {}
 
     def take(self, snapshot: RunSnapshot, plan: CompiledPlan, now: float) -> Verdict:
         """Take up a run, new or half done, from what the journal knows of it."""
         turn = self._turn(now)
         run = restoring.restore(turn, snapshot, plan)
         self.runs[run.id] = run
+        self.plan_pools.update(plan.pools)
         restoring.set_going(turn, run)
         return turn.verdict
 
