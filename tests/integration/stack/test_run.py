@@ -160,7 +160,7 @@ def test_a_detached_stack_takes_work_cancels_it_and_goes_down(project: Project) 
     code, _, err = project.call("up", "--detach")
     assert code == 0, err
     assert project.call("up")[0] == 1
-    code, out, err = project.call("submit", "tiny", "-p", "wait_s=3")
+    code, out, err = project.call("submit", "tiny", "-p", "wait_s=8")
     run_id = out.strip()
     assert project.call("runs", "cancel", run_id)[0] == 0
     code, out, err = project.call("runs", "watch", run_id, "--timeout", "30s", "--json")
