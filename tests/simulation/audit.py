@@ -1,0 +1,294 @@
+"""The invariants of DESIGN.md, judged by what is committed and by what bodies really did.
+
+Nothing here asks the scheduler's memory: only the journal, the bodies, and the messages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from engine.artefacts.values import unpack
+from engine.dag.compiled import CompiledStep, JoinKind, OnFailure
+from engine.scheduling.records import NodeState, RunState, StepState
+from engine.scheduling.snapshot import StepRow
+from engine.wire import Delivery, Outcome, Try
+from tests.simulation import bodies
+from tests.simulation.driver import Violation
+from tests.simulation.faults import HARM_WORKERS
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+NodeKey = tuple[str, int, int]
+_UNKNOWN = ("outcome unknown", "worker_lost", "given up")
+
+
+class Audit:
+    """Watches one simulation."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self.results: dict[str, NodeKey] = {}
+        self.begins: Counter[NodeKey] = Counter()
+        self.messages: Counter[NodeKey] = Counter()
+        self.running: Counter[str] = Counter()
+        self._begun_attempts: set[tuple[NodeKey, int]] = set()
+        self._tokens: dict[NodeKey, str] = {}
+
+    # --- while it runs --------------------------------------------------------------------------
+
+    def published(self, delivery: Delivery) -> None:
+        """A message goes out. Invariant 2: its attempt is in the journal."""
+        for call in delivery.nodes:
+            key = (delivery.run_id, delivery.step_no, call.item)
+            rows = self._sim.journal.attempts.get(key, {})
+            if call.attempt not in rows or rows[call.attempt].dispatched_at is None:
+                raise Violation(f"invariant 2: {key} attempt {call.attempt} is published and not journaled")
+            self.messages[key] += 1
+            self._tokens[key] = delivery.token
+        if self._sim.driver.tracing:
+            self._sim.driver.note("publish", f"{delivery.path} {delivery.nodes[0].item} {delivery.token}")
+
+    def body_began(self, delivery: Delivery, inputs: Any, at: float, begun_at: float | None, tries: list[Try]) -> None:
+        """A body is at its first line, having passed its begin mark."""
+        sim, call = self._sim, delivery.nodes[0]
+        key = (delivery.run_id, delivery.step_no, call.item)
+        if sim.driver.tracing:
+            sim.driver.note("body", f"{delivery.path} {call.item} attempt {call.attempt} {delivery.token}")
+        gone_at = sim.journal.permits_gone_at.get(delivery.run_id)
+        if gone_at is not None and at > gone_at:
+            raise Violation(f"invariant 4: {key} begins at {at:.3f}, its run's permits went at {gone_at:.3f}")
+        step = sim.plan_of(delivery.run_id).steps[delivery.step_no]
+        if not self._join_holds(delivery.run_id, step):
+            raise Violation(f"invariant 3: {key} begins and its join does not hold")
+        self._check_inputs(key, inputs)
+        if step.effects == "external":
+            self._check_external(key, call.attempt, step)
+        self.begins[key] += 1
+        for limit in self._limits(step, delivery.run_id):
+            self.running[limit] += 1
+        if not sim.faults.enabled:
+            self._check_limits(step, delivery.run_id)
+
+    def body_ended(self, delivery: Delivery) -> None:
+        """A body is over, or its process is."""
+        step = self._sim.plan_of(delivery.run_id).steps[delivery.step_no]
+        for limit in self._limits(step, delivery.run_id):
+            self.running[limit] -= 1
+
+    def stopped(self, delivery: Delivery) -> None:
+        """A body was told to stop: nobody may want it any more."""
+        key = (delivery.run_id, delivery.step_no, delivery.nodes[0].item)
+        row = self._sim.journal.attempts[key][delivery.nodes[0].attempt]
+        going = self._sim.journal.runs[delivery.run_id].state in (RunState.RUNNING, RunState.PAUSED)
+        if going and key not in self._sim.journal.nodes and row.outcome is None and self._tokens[key] == delivery.token:
+            raise Violation(f"{key} was told to stop and is wanted")
+
+    def failures(self, run_id: str, step_no: int, item: int) -> int:
+        """Bodies of a node that failed, as far as the journal knows."""
+        rows = self._sim.journal.attempts[run_id, step_no, item].values()
+        return sum(row.outcome in (Outcome.FAILED, Outcome.TIMED_OUT) for row in rows)
+
+    # --- at the end -----------------------------------------------------------------------------
+
+    def ended(self, expected: Simulation | None) -> None:
+        """Every run is over: the rest of the invariants."""
+        for run_id in self._sim.journal.runs:
+            self._check_end(run_id)
+            self._check_attempts(run_id)
+        self._check_messages()
+        self._check_losses()
+        if expected is not None:
+            for run_id in self._sim.journal.runs:
+                self._compare(run_id, expected)
+
+    def _join_holds(self, run_id: str, step: CompiledStep) -> bool:
+        parents = [self._step(run_id, parent) for parent in step.parents if parent != step.fallback_of]
+        own = self._step(run_id, step.no)
+        if own is None or own.count is None:
+            return False
+        if step.fallback_of is not None and not self._failed_nodes(run_id, step.fallback_of):
+            return False
+        good = sum(row is not None and row.state is StepState.SUCCEEDED for row in parents)
+        ended = sum(row is not None and row.state.final for row in parents)
+        match step.join.kind:
+            case JoinKind.ALL:
+                return good == len(parents)
+            case JoinKind.ANY:
+                return good >= 1 or not parents
+            case JoinKind.AT_LEAST:
+                return good >= step.join.count
+            case _:
+                return ended == len(parents)
+
+    def _step(self, run_id: str, no: int) -> StepRow | None:
+        return self._sim.journal.steps.get((run_id, no))
+
+    def _failed_nodes(self, run_id: str, no: int) -> int:
+        nodes = self._sim.journal.nodes
+        count = (self._step(run_id, no) or StepRow(no, StepState.WAITING, 0)).count or 0
+        keys = [(run_id, no, item) for item in range(count)]
+        return sum(key in nodes and nodes[key].state is NodeState.FAILED for key in keys)
+
+    def _check_inputs(self, key: NodeKey, inputs: Any) -> None:
+        for execution in bodies.executions(inputs):
+            source = self.results.get(execution)
+            node = self._sim.journal.nodes.get(source) if source is not None else None
+            told = unpack(orjson.loads(node.result), self._sim.artefacts) if node and node.result else {}
+            if told.get("x") != execution:
+                raise Violation(f"{key} was given {execution} of {source}, which is not the recorded result")
+
+    def _check_external(self, key: NodeKey, attempt: int, step: CompiledStep) -> None:
+        row = self._sim.journal.attempts[key].get(attempt)
+        if row is None or row.begun_at is None:
+            raise Violation(f"invariant 9: external {key} begins before its mark is stored")
+        if (key, attempt) in self._begun_attempts:
+            raise Violation(f"invariant 9: external {key} begins twice in attempt {attempt}")
+        self._begun_attempts.add((key, attempt))
+        if self.begins[key] + 1 > step.retry.attempts:
+            raise Violation(f"invariant 9: external {key} begins for time {self.begins[key] + 1}")
+
+    def _limits(self, step: CompiledStep, run_id: str) -> list[str]:
+        return [f"pool {pool}" for pool in step.pools] + [f"step {run_id} {step.no}"]
+
+    def _check_limits(self, step: CompiledStep, run_id: str) -> None:
+        most = step.max_parallel
+        if most is not None and self.running[f"step {run_id} {step.no}"] > most:
+            raise Violation(f"more than {most} nodes of {step.path} run at once")
+        for pool in step.pools:
+            if self.running[f"pool {pool}"] > self._sim.limits.pools[pool]:
+                raise Violation(f"pool {pool} is overdrawn")
+
+    def _check_end(self, run_id: str) -> None:
+        """Invariants 6 and 10."""
+        row, plan, journal = self._sim.journal.runs[run_id], self._sim.plan_of(run_id), self._sim.journal
+        if not row.state.final or not row.reason:
+            raise Violation(f"invariant 6: {run_id} ended as {row.state} for {row.reason!r}")
+        steps = {no: journal.steps.get((run_id, no)) for no in range(len(plan.steps))}
+        open_steps = [no for no, step in steps.items() if step is None or not step.state.final]
+        if open_steps:
+            raise Violation(f"invariant 6: {run_id} is {row.state} with steps {open_steps} open")
+        states = {no: step.state for no, step in steps.items() if step is not None}
+        if row.state is RunState.SUCCEEDED:
+            if StepState.SUCCEEDED not in states.values():
+                raise Violation(f"invariant 6: {run_id} succeeded and no step did")
+            stood_in = any(plan.steps[no].fallback_of is not None for no, s in states.items() if s is StepState.SUCCEEDED)
+            tolerated = any(step is not None and step.tolerated for step in steps.values())
+            if (StepState.FAILED in states.values() or stood_in or tolerated) and not row.partial:
+                raise Violation(f"invariant 10: {run_id} is partial and does not say so")
+        for no, state in states.items():
+            self._check_step(run_id, plan.steps[no], state)
+
+    def _check_step(self, run_id: str, step: CompiledStep, state: StepState) -> None:
+        row = self._step(run_id, step.no)
+        count = (row.count if row is not None else 0) or 0
+        found = Counter(
+            node.state
+            for item in range(count)
+            if (node := self._sim.journal.nodes.get((run_id, step.no, item))) is not None
+        )
+        told = self._sim.journal.finished[run_id, step.no]
+        ended = (told.succeeded, told.failed, told.skipped)
+        skipped = found[NodeState.SKIPPED] + found[NodeState.CANCELLED]
+        if ended != (found[NodeState.SUCCEEDED], found[NodeState.FAILED], skipped):
+            raise Violation(f"{run_id} {step.path} counts {ended} and its nodes are {dict(found)}")
+        if state is StepState.SUCCEEDED and sum(ended) != count:
+            raise Violation(f"{run_id} {step.path} succeeded with {count - sum(ended)} nodes open")
+        if state is StepState.SUCCEEDED and told.failed and step.on_failure is OnFailure.FAIL:
+            raise Violation(f"{run_id} {step.path} succeeded with {told.failed} failed nodes")
+
+    def _check_attempts(self, run_id: str) -> None:
+        """Invariant 9: what is said of an outcome is true."""
+        for (run, no, item), rows in self._sim.journal.attempts.items():
+            if run != run_id:
+                continue
+            node = self._sim.journal.nodes.get((run, no, item))
+            last = rows[max(rows)]
+            if node is not None and last.outcome is None:
+                raise Violation(f"{(run, no, item)} ended as {node.state} and attempt {last.attempt} did not")
+            if node is not None and node.reason.startswith("outcome unknown") and last.begun_at is None:
+                raise Violation(f"invariant 9: {(run, no, item)} never began and was not sent again")
+            step = self._sim.plan_of(run).steps[no]
+            if last.outcome is Outcome.NOT_BEGUN and step.effects == "external" and (
+                ((run, no, item), last.attempt) in self._begun_attempts
+            ):
+                raise Violation(f"invariant 9: the record says that {(run, no, item)} never began, and it did")
+
+    def _check_messages(self) -> None:
+        trouble = sum(self._sim.faults.happened.values()) + sum(s.lives for s in self._sim.schedulers)
+        for key, sent in self.messages.items():
+            attempts = len(self._sim.journal.attempts[key])
+            if sent > 5 + 2 * attempts + 4 * trouble:
+                raise Violation(f"{key} was published {sent} times in {attempts} attempts")
+
+    def _check_losses(self) -> None:
+        """A worker that lives and can be reached is never taken for dead."""
+        sim = self._sim
+        if HARM_WORKERS & sim.faults.happened.keys():
+            return
+        if sim.redis.losses and sum(scheduler.lives for scheduler in sim.schedulers) > len(sim.schedulers):
+            return
+        if sim.redis.losses and sim.journal.epoch > 1:
+            return
+        for key, rows in sim.journal.attempts.items():
+            if any(row.outcome is Outcome.LOST for row in rows.values()):
+                raise Violation(f"{key} is recorded as lost, and no worker was harmed")
+
+    # --- against the undisturbed world ------------------------------------------------------------
+
+    def _compare(self, run_id: str, expected: Simulation) -> None:
+        row, other = self._sim.journal.runs[run_id], expected.journal.runs[run_id]
+        tainted = self._tainted(run_id)
+        cut_short = row.state is RunState.CANCELLED or row.reason == "deadline passed"
+        self._sim.compared += not tainted and not cut_short
+        if not tainted and not cut_short:
+            mine, theirs = self._story(run_id), expected.audit._story(run_id)
+            if mine != theirs:
+                different = [f"{key}: {theirs.get(key)} -> {mine.get(key)}" for key in theirs if mine.get(key) != theirs[key]]
+                raise Violation(f"{run_id} came out otherwise than undisturbed ({other.state}): {different[:5]}")
+        elif not tainted:
+            self._compare_nodes(run_id, expected)
+
+    def _compare_nodes(self, run_id: str, expected: Simulation) -> None:
+        theirs = expected.audit._story(run_id)
+        for name, told in self._story(run_id).items():
+            if name.startswith("node") and told[0] is NodeState.SUCCEEDED and told != theirs.get(name):
+                raise Violation(f"{run_id} {name} came out as {told} instead of {theirs.get(name)}")
+
+    def _tainted(self, run_id: str) -> bool:
+        """Whether the record says that a result is not known, or trouble used up a node's tries."""
+        bad = defaultdict(bool)
+        for (run, no, item), rows in self._sim.journal.attempts.items():
+            fatal = (Outcome.LOST, Outcome.INFRASTRUCTURE)
+            bad[run, no, item] = run == run_id and any(row.outcome in fatal for row in rows.values())
+        return any(
+            node.state is NodeState.FAILED and (bad[key] or any(word in node.reason for word in _UNKNOWN))
+            for key, node in self._sim.journal.nodes.items()
+            if key[0] == run_id
+        )
+
+    def _story(self, run_id: str) -> dict[str, Any]:
+        journal = self._sim.journal
+        row = journal.runs[run_id]
+        story: dict[str, Any] = {"run": (row.state, row.reason, row.partial)}
+        for no in range(len(self._sim.plan_of(run_id).steps)):
+            step = journal.steps[run_id, no]
+            story[f"step {no}"] = (step.state, step.count, step.tolerated)
+        for (run, no, item), node in journal.nodes.items():
+            if run == run_id:
+                story[f"node {no}:{item}"] = (node.state, self._plain(node.result))
+        story["outputs"] = self._plain(journal.outputs.get(run_id))
+        return story
+
+    def _plain(self, text: str | None) -> Any:
+        if text is None:
+            return None
+        value = orjson.loads(text)
+        return bodies.without_executions(self._opened(value))
+
+    def _opened(self, value: Any) -> Any:
+        data = unpack(value, self._sim.artefacts)
+        return self._opened(data) if isinstance(value, dict) and value.get("value") is True else data

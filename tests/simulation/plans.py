@@ -1,0 +1,131 @@
+"""Random plans, compiled: layers, chains, fan-outs, joins of every kind, conditions, fall-backs, retries.
+
+What a plan's nodes come to depends on the seed alone, never on the order in which they end: where a
+join may hold before every parent has ended, the step refers to none of them.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from engine.dag.compiled import CompiledPlan, CompiledStep, Join, JoinKind, OnFailure
+from engine.plan.retry import RetryPolicy, Wait
+
+EAGER = (JoinKind.ANY, JoinKind.AT_LEAST)
+QUEUES = ("io", "cpu")
+_EFFECTS = ("none", "idempotent", "external")
+_WAITS = (0.05, 0.3, 2.0, 8.0)
+
+
+@dataclass(slots=True)
+class _Draft:
+    chance: random.Random
+    most_items: int
+    steps: list[CompiledStep] = field(default_factory=list)
+    stand_ins: set[int] = field(default_factory=set)
+
+    def add(self, step: CompiledStep) -> None:
+        for parent in step.parents:
+            known = self.steps[parent]
+            self.steps[parent] = replace(known, children=(*known.children, step.no))
+        self.steps.append(step)
+
+
+def random_plan(chance: random.Random, version: str) -> CompiledPlan:
+    """A plan of 1 to 9 steps, sometimes wide, sometimes a chain."""
+    draft = _Draft(chance, most_items=chance.choice((3, 5, 8, 20)))
+    shape = chance.choice(("mixed", "mixed", "chain", "wide"))
+    for _ in range(chance.randint(1, 8)):
+        _add_step(draft, shape)
+    steps = [replace(step, rank=float(len(draft.steps) - step.no)) for step in draft.steps]
+    names = {step.path: step.no for step in steps if step.no not in draft.stand_ins}
+    return CompiledPlan("random", version, tuple(steps), _outputs(chance, steps, draft.stand_ins), names)
+
+
+def _add_step(draft: _Draft, shape: str) -> None:
+    chance, no = draft.chance, len(draft.steps)
+    candidates = [step.no for step in draft.steps if step.no not in draft.stand_ins]
+    if shape == "chain":
+        parents = candidates[-1:]
+    else:
+        parents = sorted(chance.sample(candidates, min(len(candidates), chance.choice((0, 1, 1, 2, 3)))))
+    join = _join(chance, parents)
+    names = {draft.steps[parent].path: parent for parent in parents}
+    sees = [] if join.kind in EAGER else parents
+    step = CompiledStep(
+        no=no, path=f"s{no}", task=f"t.{chance.choice(('plain', 'plain', 'rated', 'long'))}",
+        with_={f"a{parent}": f"{{{{ steps.s{parent}.output }}}}" for parent in sees},
+        names=names, reads=tuple(sees), parents=tuple(parents), join=join,
+        max_parallel=chance.choice((None, None, 1, 2)), retry=_retry(chance),
+        on_failure=OnFailure.CONTINUE if chance.random() < 0.25 else OnFailure.FAIL,
+        queue=chance.choice(QUEUES), effects=chance.choice(_EFFECTS), pools=("db",) if chance.random() < 0.2 else (),
+    )  # fmt: skip
+    step = _fanned(draft, step, sees, often=shape == "wide")
+    step = _conditional(draft, step, sees)
+    falls_back = not step.fanned and chance.random() < 0.2
+    if falls_back:
+        step = replace(step, on_failure=OnFailure.FALL_BACK, fallback=no + 1)
+    draft.add(step)
+    if falls_back:
+        _add_stand_in(draft, step)
+
+
+def _add_stand_in(draft: _Draft, step: CompiledStep) -> None:
+    number = step.no + 1
+    draft.stand_ins.add(number)
+    draft.add(
+        CompiledStep(
+            no=number, path=f"s{number}", task="t.plain", with_={"why": "{{ steps.s%d.state }}" % step.no},
+            names={step.path: step.no}, reads=(step.no,), parents=(step.no,), fallback_of=step.no,
+            retry=_retry(draft.chance), effects=draft.chance.choice(_EFFECTS), queue=step.queue,
+        )
+    )  # fmt: skip
+
+
+def _join(chance: random.Random, parents: list[int]) -> Join:
+    if not parents or chance.random() < 0.4:
+        return Join()
+    kind = chance.choice(list(JoinKind))
+    return Join(kind, count=chance.randint(1, len(parents)), share=chance.choice((0.0, 0.3, 0.7)))
+
+
+def _retry(chance: random.Random) -> RetryPolicy:
+    if chance.random() < 0.4:
+        return RetryPolicy()
+    return RetryPolicy(
+        attempts=chance.randint(2, 3), wait=chance.choice(list(Wait)), delay_s=chance.choice(_WAITS), max_delay_s=10.0,
+        on=("Flaky", "WorkerLost") if chance.random() < 0.2 else None,
+    )  # fmt: skip
+
+
+def _fanned(draft: _Draft, step: CompiledStep, sees: list[int], *, often: bool) -> CompiledStep:
+    chance = draft.chance
+    if chance.random() > (0.8 if often else 0.4):
+        return step
+    own = {"it": "{{ item }}", "at": "{{ index }}"}
+    upstream = [no for no in sees if draft.steps[no].join.kind not in EAGER]
+    if upstream and chance.random() < 0.6:
+        source = draft.steps[chance.choice(upstream)]
+        over = f"{{{{ steps.{source.path}.output }}}}" if source.fanned else f"{{{{ steps.{source.path}.output.list }}}}"
+        return replace(step, for_each=over, with_={**step.with_, **own})
+    return replace(step, for_each=list(range(chance.randint(0, draft.most_items))), with_={**step.with_, **own})
+
+
+def _conditional(draft: _Draft, step: CompiledStep, sees: list[int]) -> CompiledStep:
+    chance = draft.chance
+    if isinstance(step.for_each, list) and chance.random() < 0.3:
+        return replace(step, when="item % 3 != 1", when_per_item=True)
+    if not sees or chance.random() > 0.3:
+        return step
+    source = draft.steps[chance.choice(sees)].path
+    asked = ("state == 'succeeded'", "error == null", "failed == 0", "count < 4")
+    return replace(step, when=f"steps.{source}.{chance.choice(asked)}")
+
+
+def _outputs(chance: random.Random, steps: list[CompiledStep], stand_ins: set[int]) -> Any:
+    shown = [step for step in steps if step.no not in stand_ins and chance.random() < 0.6]
+    if not shown:
+        return None
+    return {f"o{step.no}": f"{{{{ steps.{step.path}.output }}}}" for step in shown}

@@ -1,0 +1,215 @@
+"""Redis in memory: what the scripts of ``engine/hotstate/scripts`` do, and how it is lost.
+
+State is plain data so that an older copy can be put back, as an append-only file does that is
+synced once a second.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.errors import Unavailable
+from engine.runtime.ports import WorkerInfo
+from engine.wire import Report
+from tests.simulation.driver import Driver, Violation
+
+Permit = tuple[str, str, str, str, float]
+"""State (p published, c claimed, b begun), token, epoch, nonce, when begun."""
+
+
+@dataclass(slots=True)
+class Data:
+    """All that Redis holds."""
+
+    marker: str = ""
+    permits: dict[str, dict[str, Permit]] = field(default_factory=dict)
+    leases: dict[str, float] = field(default_factory=dict)
+    stream: list[tuple[tuple[int, int], bytes]] = field(default_factory=list)
+    last_id: tuple[int, int] = (0, 0)
+    stops: set[str] = field(default_factory=set)
+    grants: dict[str, list[bool]] = field(default_factory=dict)
+    queues: dict[str, deque[bytes]] = field(default_factory=dict)
+    workers: dict[str, tuple[WorkerInfo, float]] = field(default_factory=dict)
+    buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
+    fences: dict[int, tuple[str, int]] = field(default_factory=dict)
+
+
+class SimRedis:
+    """The server."""
+
+    def __init__(self, driver: Driver, lease_s: float) -> None:
+        self.driver = driver
+        self.data = Data()
+        self.run_id = "run0"
+        self.down = False
+        self.woken: Callable[[], None] = lambda: None
+        self.granted: Callable[[str], None] = lambda token: None
+        self.losses = 0
+        self._lease_s = lease_s
+        self._made = 0
+        self._stamps = 0
+
+    # --- faults ---------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """FLUSHALL: everything is gone, the server is the same."""
+        self.data = Data()
+        self.losses += 1
+
+    def copy(self) -> Data:
+        return copy.deepcopy(self.data)
+
+    def restart(self, kept: Data) -> None:
+        """Another run of the server, with what its file kept."""
+        self._made += 1
+        self.run_id = f"run{self._made}"
+        self.data = kept
+        self.down = False
+        self.losses += 1
+
+    def reach(self) -> None:
+        """Raise ``Unavailable`` while the server is away."""
+        if self.down:
+            raise Unavailable("Redis is away")
+
+    # --- the scheduler's side -----------------------------------------------------------------------
+
+    def epoch(self) -> tuple[str, str]:
+        if not self.data.marker:
+            self._made += 1
+            self.data.marker = f"marker{self._made}"
+        return self.run_id, self.data.marker
+
+    def write_permits(self, epoch: str, permits: Iterable[tuple[str, str, str]]) -> None:
+        for run_id, name, token in permits:
+            self.data.permits.setdefault(run_id, {})[name] = ("p", token, epoch, "", 0.0)
+
+    def permits(self, run_id: str, epoch: str) -> dict[str, tuple[str, bool]]:
+        held = self.data.permits.get(run_id, {})
+        return {name: (permit[1], permit[0] != "p") for name, permit in held.items() if permit[2] == epoch}
+
+    def revoke_run(self, run_id: str) -> float:
+        gone = self.data.permits.pop(run_id, {})
+        begun = [permit[4] for permit in gone.values() if permit[0] == "b"]
+        return self.driver.now - max(begun) if begun else float("inf")
+
+    def stop(self, tokens: Iterable[str]) -> None:
+        self.data.stops.update(tokens)
+
+    def grant(self, token: str, allowed: bool) -> None:
+        self.data.grants.setdefault(token, []).append(allowed)
+        self.granted(token)
+
+    def read_reports(self, shard: int, after: str, count: int, block_s: float) -> Sequence[tuple[str, Report | None]]:
+        ms, _, number = after.partition("-")
+        behind = (int(ms), int(number or 0))
+        found = [(f"{entry[0]}-{entry[1]}", Report.from_bytes(raw)) for entry, raw in self.data.stream if entry > behind]
+        return found[:count]
+
+    def delete_reports(self, shard: int, entries: Sequence[str]) -> None:
+        gone = set(entries)
+        if gone:
+            self.data.stream = [entry for entry in self.data.stream if f"{entry[0][0]}-{entry[0][1]}" not in gone]
+
+    def leases(self, shard: int) -> dict[str, float]:
+        return dict(self.data.leases)
+
+    def drop_leases(self, shard: int, tokens: Iterable[str]) -> None:
+        for token in tokens:
+            self.data.leases.pop(token, None)
+
+    def queue_lengths(self, queues: Iterable[str]) -> dict[str, int]:
+        return {name: len(self.data.queues.get(name, ())) for name in queues}
+
+    def workers(self) -> Sequence[WorkerInfo]:
+        return [info for info, until in self.data.workers.values() if until > self.driver.now]
+
+    def admit(self, pool: str, limit: int, shard: int, in_use: int, want: int) -> int:
+        return max(0, min(want, limit - in_use))
+
+    def take_tokens(self, bucket: str, per_s: float, burst: int, want: int) -> tuple[int, float]:
+        tokens, at = self.data.buckets.get(bucket, (1.0, self.driver.now))
+        tokens = min(float(burst), tokens + (self.driver.now - at) * per_s)
+        granted = min(want, int(tokens))
+        self.data.buckets[bucket] = (tokens - granted, self.driver.now)
+        return granted, max(0.001, (1 - (tokens - granted)) / per_s)
+
+    # --- the workers' side ----------------------------------------------------------------------------
+
+    def push(self, queue: str, message: bytes) -> None:
+        self.data.queues.setdefault(queue, deque()).append(message)
+
+    def pop(self, queues: Sequence[str]) -> bytes | None:
+        for name in queues:
+            if self.data.queues.get(name):
+                return self.data.queues[name].popleft()
+        return None
+
+    def claim(self, run_id: str, name: str, token: str, epoch: str, nonce: str) -> bool:
+        permit = self.data.permits.get(run_id, {}).get(name)
+        if self.run_id != epoch or permit is None:
+            return False
+        if permit[:3] == ("p", token, epoch):
+            self.data.permits[run_id][name] = ("c", token, epoch, nonce, 0.0)
+        elif permit[:4] != ("c", token, epoch, nonce):
+            return False
+        self.data.leases[token] = self._stamp()
+        return True
+
+    def begin(self, run_id: str, name: str, token: str, epoch: str, nonce: str) -> bool:
+        permit = self.data.permits.get(run_id, {}).get(name)
+        if self.run_id != epoch or permit is None or permit[0] == "p" or permit[1:4] != (token, epoch, nonce):
+            return False
+        self.data.permits[run_id][name] = ("b", token, epoch, nonce, self.driver.now)
+        return True
+
+    def append(self, report: Report) -> None:
+        entry = max((int(self.driver.wall * 1000), 0), (self.data.last_id[0], self.data.last_id[1] + 1))
+        self.data.last_id = entry
+        self.data.stream.append((entry, report.to_bytes()))
+        self.woken()
+
+    def report(self, report: Report, names: Iterable[str]) -> None:
+        self.append(report)
+        held = self.data.permits.get(report.run_id, {})
+        for name in names:
+            if name in held and held[name][1] == report.token:
+                del held[name]
+        self.data.leases.pop(report.token, None)
+
+    def held(self, run_id: str, name: str, token: str, epoch: str) -> tuple[bool, bool, bool]:
+        """Whether Redis can tell, whether the permit is this delivery's, whether its body began."""
+        permit = self.data.permits.get(run_id, {}).get(name)
+        if self.run_id != epoch:
+            return False, False, False
+        ours = permit is not None and permit[1:3] == (token, epoch)
+        return True, ours, permit is not None and ours and permit[0] == "b"
+
+    def announce(self, info: WorkerInfo, tokens: Iterable[str]) -> set[str]:
+        self.data.workers[info.name] = (info, self.driver.now + self._lease_s)
+        told = set()
+        for token in tokens:
+            self.data.leases[token] = self._stamp()
+            if token in self.data.stops:
+                told.add(token)
+        return told
+
+    def left_over(self) -> str:
+        """What a run that ended should have taken with it."""
+        data: dict[str, Any] = {
+            "permits": {run: held for run, held in self.data.permits.items() if held},
+            "leases": self.data.leases,
+            "reports": self.data.stream,
+        }
+        return ", ".join(f"{name}: {found}" for name, found in data.items() if found)
+
+    def _stamp(self) -> float:
+        self._stamps += 1
+        return float(self._stamps)
+
+
+__all__ = ["Data", "SimRedis", "Violation"]

@@ -1,0 +1,275 @@
+"""One simulated world: real schedulers around a journal, a Redis, a broker and workers that fail.
+
+``simulate(seed)`` runs it twice, undisturbed and disturbed, and raises ``Violation`` with the trace's
+end if an invariant does not hold. Everything follows from the seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from engine.dag.compiled import CompiledPlan
+from engine.errors import Unavailable
+from engine.runtime import faults as fault_points
+from engine.runtime import inflight, leader, service
+from engine.runtime.ports import CommandRow, RunRow
+from engine.runtime.world import Limits, Pace, Rate
+from engine.scheduling.records import Record, RunChanged, RunState
+from engine.scheduling.state import Policy
+from tests.simulation.audit import Audit
+from tests.simulation.broker import SimBroker
+from tests.simulation.driver import EPOCH, Driver, Violation
+from tests.simulation.faults import EVENTS, RATES, Faults, SimArtefacts
+from tests.simulation.journal import SimJournal
+from tests.simulation.plans import QUEUES, random_plan
+from tests.simulation.redis import Data, SimRedis
+from tests.simulation.schedulers import SimScheduler
+from tests.simulation.workers import SimWorker
+
+PATIENCE_S = 900.0
+"""Simulated seconds after the last fault within which every run must have ended."""
+_AFTERWARDS_S = 40.0
+
+
+class Simulation:
+    """The world of one seed."""
+
+    def __init__(self, seed: int, *, disturbed: bool, tracing: bool = False, only: frozenset[str] | None = None) -> None:
+        self.seed = seed
+        own = random.Random(f"{seed}/world")
+        self.driver = Driver(seed, tracing)
+        self.journal = SimJournal(self.driver, committed=[self._committed])
+        self.redis = SimRedis(self.driver, lease_s=10.0)
+        self.redis.woken = self._woken
+        self.redis.granted = self._granted
+        self.artefacts: Any = SimArtefacts(self)
+        self.broker = SimBroker(self)
+        self.audit = Audit(self)
+        self.workers: list[SimWorker] = []
+        self.schedulers: list[SimScheduler] = []
+        self.plans: dict[str, CompiledPlan] = {}
+        self.seeds_of_runs: dict[str, int] = {}
+        self.journal_away_until = -1.0
+        self.grant_timeout_s = own.choice((5.0, 30.0))
+        self.compared = 0
+        self._numbers = 0
+        small = own.random() < 0.4
+        self.pace = Pace(batch=3, dispatch=4) if small else Pace()
+        self.policy = Policy(page=2) if small else Policy()
+        self.limits = Limits({"db": 2}, {"t.rated": Rate(4.0, 3)})
+        until = own.choice((3.0, 10.0, 30.0))
+        chosen = _chosen(own) if only is None else set(only)
+        self.faults = Faults(self, chosen if disturbed else set(), until)
+        self._submit_runs(own, disturbed)
+        if disturbed:
+            self.faults.plan()
+        for _ in range(own.randint(1, 3)):
+            self._start_worker(own.randint(1, 3), own.choice((0, 0, 1, 2)))
+        for number in range(2):
+            self.schedulers.append(SimScheduler(self, f"scheduler{number}"))
+
+    def run(self) -> None:
+        """Until every run is over, and a while more."""
+        limit = self.faults.until + 60.0 + PATIENCE_S
+        self.driver.run(limit, self._all_over)
+        if not self._all_over():
+            raise Violation(f"invariant 6: open {PATIENCE_S:.0f} s after the last fault: {self._open()}")
+        self.driver.run(max(self.driver.now, self.faults.until + 30.0) + _AFTERWARDS_S)
+        left = self.redis.left_over()
+        if left:
+            raise Violation(f"left in Redis after every run is over: {left[:500]}")
+
+    # --- what the parts ask ---------------------------------------------------------------------
+
+    def unique(self, kind: str) -> str:
+        self._numbers += 1
+        return f"{kind}{self._numbers}"
+
+    def plan_of(self, run_id: str) -> CompiledPlan:
+        return self.plans[self.journal.runs[run_id].plan_version]
+
+    def reach_journal(self) -> None:
+        if self.driver.now < self.journal_away_until:
+            raise Unavailable("the journal is away")
+
+    def redis_goes_away(self) -> None:
+        self.redis.down = True
+        self._wake_waiting()
+
+    def redis_comes_back(self, kept: Data | None = None) -> None:
+        if kept is not None:
+            self.redis.restart(kept)
+        elif self.redis.down:
+            self.redis.down = False
+        for worker in self.workers:
+            self.driver.after(0.2, worker.pump)
+
+    def replace_worker(self, worker: SimWorker) -> None:
+        """SIGKILL, and a supervisor that starts another."""
+        worker.die()
+        self.workers.remove(worker)
+        self._start_worker_in(self.driver.chance.uniform(0.3, 3.0), worker)
+
+    def stop_worker(self, worker: SimWorker) -> None:
+        """SIGTERM: what runs may end, what it holds and has not begun goes back."""
+        worker.stopping = True
+        for message in worker.prefetched:
+            self.redis.push(orjson.loads(message)["queue"], message)
+        worker.prefetched.clear()
+        self.workers.remove(worker)
+        self._start_worker_in(0.5, worker)
+
+    def point(self, name: str) -> None:
+        """``engine.runtime.faults.point`` of whichever scheduler is running."""
+        if self.faults.rate("scheduler_crash"):
+            self.driver.note("fault", f"point {name}")
+            from tests.simulation.schedulers import Crash
+
+            raise Crash
+
+    def log(self, *arguments: Any, **facts: Any) -> None:
+        if self.driver.tracing:
+            self.driver.note("log", f"{arguments} {facts}")
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _submit_runs(self, own: random.Random, disturbed: bool) -> None:
+        for number in range(own.choice((1, 1, 2, 3))):
+            run_id, version = f"r_{number}", f"v{number}"
+            self.seeds_of_runs[run_id] = self.seed * 10 + number
+            chance = random.Random(f"{self.seed}/run/{number}")
+            self.plans[version] = random_plan(chance, version)
+            deadline_at = EPOCH + chance.uniform(1.0, 40.0) if chance.random() < 0.1 else None
+            row = RunRow(
+                run_id, "default", "main", "random", version, '{"v":{}}', chance.choice((0, 0, 5)), RunState.PENDING,
+                "", EPOCH, deadline_at if disturbed else None,
+            )  # fmt: skip
+            self.driver.after(chance.choice((0.0, 0.0, chance.uniform(0.0, 3.0))), self.journal.submit, row)
+            if disturbed:
+                self._submit_commands(chance, run_id)
+
+    def _submit_commands(self, chance: random.Random, run_id: str) -> None:
+        at_s = chance.choice((chance.uniform(0.0, 1.5), chance.uniform(0.0, 15.0)))
+        match chance.choice((None, None, None, "cancel", "pause")):
+            case "cancel":
+                self.driver.after(at_s, self._command, run_id, "cancel")
+            case "pause":
+                self.driver.after(at_s, self._command, run_id, "pause")
+                self.driver.after(at_s + chance.uniform(0.1, 9.0), self._command, run_id, "resume")
+
+    def _command(self, run_id: str, kind: str) -> None:
+        if run_id not in self.journal.runs:
+            self.driver.after(4.0, self._command, run_id, kind)
+            return
+        number = len(self.journal.handled) + len(self.journal.open_commands) + 1
+        self.driver.note("operator", f"{kind} {run_id}")
+        self.journal.command(CommandRow(number, run_id, kind, {}, self.driver.wall))
+
+    def _start_worker(self, slots: int, prefetch: int) -> None:
+        self.workers.append(SimWorker(self, self.unique("w"), QUEUES, slots, prefetch))
+
+    def _start_worker_in(self, seconds: float, like: SimWorker) -> None:
+        self.driver.after(seconds, self._start_worker, len(like.slots), like._prefetch)
+        if not self.workers:
+            self._start_worker(len(like.slots), like._prefetch)
+
+    def _committed(self, record: Record) -> None:
+        if self.driver.tracing:
+            self.driver.note("journal", str(record)[:230])
+        if isinstance(record, RunChanged) and record.state is RunState.PAUSED:
+            return
+
+    def _woken(self) -> None:
+        for scheduler in self.schedulers:
+            scheduler.wake()
+
+    def _granted(self, token: str) -> None:
+        for worker in self.workers:
+            for slot in worker.slots:
+                if slot.waits_for == token:
+                    self.driver.after(0.001, slot.resume, slot.ticket)
+
+    def _wake_waiting(self) -> None:
+        for worker in self.workers:
+            for slot in worker.slots:
+                if slot.waits_for is not None:
+                    self.driver.after(0.001, slot.resume, slot.ticket)
+
+    def _all_over(self) -> bool:
+        runs = self.journal.runs
+        return len(runs) == len(self.seeds_of_runs) and all(row.state.final for row in runs.values())
+
+    def _open(self) -> str:
+        return ", ".join(f"{row.id} {row.state}" for row in self.journal.runs.values() if not row.state.final)
+
+
+def _chosen(own: random.Random) -> set[str]:
+    """The kinds of faults of one world: none, one, some, or nearly all."""
+    kinds = [*sorted(RATES), *EVENTS]
+    amount = own.choice((0, 1, 1, 2, 3, 4, 6, 10, len(kinds)))
+    return set(own.sample(kinds, amount))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a simulation came to, in figures."""
+
+    seed: int
+    faults: dict[str, int]
+    nodes: int
+    bodies: int
+    repeated: int
+    messages: int
+    compared: int
+    runs: int
+    states: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def _engine_in(sim: Simulation) -> Iterator[None]:
+    """The engine's fault points and logs lead into ``sim``."""
+    quiet = _Log(sim)
+    kept = fault_points.point, leader.log, inflight.log, service.log
+    fault_points.point = sim.point
+    leader.log = inflight.log = service.log = quiet
+    try:
+        yield
+    finally:
+        fault_points.point, leader.log, inflight.log, service.log = kept
+
+
+class _Log:
+    def __init__(self, sim: Simulation) -> None:
+        self.info = self.warning = self.error = sim.log
+
+
+def simulate(seed: int, *, tracing: bool = False, only: frozenset[str] | None = None) -> Outcome:
+    """Run the world of ``seed``. Raises ``Violation``, which names the seed and how to replay it."""
+    calm = sim = Simulation(seed, disturbed=False)
+    try:
+        with _engine_in(calm):
+            calm.run()
+            calm.audit.ended(None)
+        sim = Simulation(seed, disturbed=True, tracing=tracing, only=only)
+        with _engine_in(sim):
+            sim.run()
+            sim.audit.ended(calm)
+    except Exception as error:
+        told = "\n".join(sim.driver.trace[-4000:]) if tracing else ""
+        where = "undisturbed" if sim is calm else f"disturbed by {sorted(sim.faults.enabled)}"
+        raise Violation(
+            f"{told}\nseed {seed}, {where}, at {sim.driver.now:.3f} s: {type(error).__name__}: {error}\n"
+            f"replay: scripts/soak simulation --seed {seed}"
+        ) from error
+    journal = sim.journal
+    return Outcome(
+        seed, sim.faults.happened, len(journal.nodes), sum(sim.audit.begins.values()),
+        sum(count - 1 for count in sim.audit.begins.values() if count > 1), sim.broker.published, sim.compared,
+        len(journal.runs), tuple(str(row.state) for row in journal.runs.values()),
+    )  # fmt: skip
