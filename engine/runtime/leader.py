@@ -277,8 +277,7 @@ class Leader:
             self._absorb(self._core.decide(events, self._world.clock.now()))
 
     def _carry_out(self) -> None:
-        again: list[Effect] = []
-        while self._effects:
+        for _ in range(len(self._effects)):
             effect = self._effects[0]
             match effect:
                 case Grant():
@@ -289,11 +288,10 @@ class Leader:
                     if revoked is not None:
                         self._absorb(self._core.decide([revoked], self._world.clock.now()))
                     elif run is not None:
-                        again.append(effect)
+                        self._effects.append(effect)  # asked again with the next step
                 case RunOver():
                     self._forget(effect.run_id)
             self._effects.popleft()
-        self._effects += again
 
     def _forget(self, run_id: str) -> None:
         self._inflight.clear(run_id)
