@@ -39,7 +39,7 @@ from engine.scheduling.events import (
     TimePassed,
     Verdict,
 )
-from engine.scheduling.records import Record, RunChanged, RunState
+from engine.scheduling.records import AttemptEnded, NodeFinished, Record, RunChanged, RunState
 from engine.scheduling.state import Policy
 from engine.wire import Report, ReportKind
 
@@ -129,11 +129,6 @@ class Leader:
         return events
 
     def _take_in(self, report: Report) -> list[Event]:
-        run = self._core.runs.get(report.run_id)
-        if report.kind is ReportKind.DONE and run is not None:
-            for node in report.nodes:
-                if node.result is not None:
-                    self._values.put(report.run_id, report.step_no, node.item, node.result)
         events, lines = events_of(report)
         self._uncommitted += lines
         return list(events)
@@ -240,6 +235,11 @@ class Leader:
             self._rooms.used(self._core.runs[placement.run_id].step(placement.step_no).task)
 
     def _absorb(self, verdict: Verdict) -> None:
+        for record in verdict.records:
+            if isinstance(record, NodeFinished) and record.result is not None:
+                self._values.put(record.run_id, record.step_no, record.item, record.result)
+            elif isinstance(record, AttemptEnded) and record.error is not None:
+                self._values.put_error(record.run_id, record.step_no, record.error.message)
         self._uncommitted += verdict.records
         self._requests += verdict.requests
         self._effects += verdict.effects

@@ -40,9 +40,10 @@ class Values:
         self._bytes = 0
         self._texts: OrderedDict[tuple[str, int], dict[int, str]] = OrderedDict()
         self._outputs: dict[tuple[str, int], Value] = {}
+        self._errors: dict[tuple[str, int], str] = {}
 
     def put(self, run_id: str, step_no: int, item: int, text: str) -> None:
-        """Keep a result that a report brought; it may not be committed yet."""
+        """Keep the result that became the node's; it may not be committed yet."""
         key = (run_id, step_no)
         texts = self._texts.setdefault(key, {})
         if item not in texts:
@@ -50,8 +51,13 @@ class Values:
             self._bytes += len(text)
         self._texts.move_to_end(key)
 
+    def put_error(self, run_id: str, step_no: int, message: str) -> None:
+        """Keep the message of the step's last failed attempt; it may not be committed yet."""
+        self._errors[run_id, step_no] = message
+
     def committed(self) -> None:
-        """All that was put is in the journal now: what is over the bound may go."""
+        """All that was put is in the journal now: errors are read there, and what is over the bound may go."""
+        self._errors.clear()
         while self._bytes > self._limit_bytes and self._texts:
             _, texts = self._texts.popitem(last=False)
             self._bytes -= sum(map(len, texts.values()))
@@ -91,7 +97,11 @@ class Values:
         """What ``steps.NAME`` is, as values: output, state, error, count, failed."""
         progress = run.steps[step_no]
         failed = progress.state is StepState.FAILED
-        error = self._journal.errors(run.id, step_no) if failed or progress.failed else None
+        error = self._errors.get((run.id, step_no))
+        if not (failed or progress.failed):
+            error = None
+        elif error is None:
+            error = self._journal.errors(run.id, step_no)
         return {
             "output": self.output(run, step_no),
             "state": {"v": str(progress.state)},
