@@ -76,10 +76,13 @@ class Draft:
     fallback_of: int | None = None
 
 
+_PLAIN_JOINS = {kind.value: Join(kind) for kind in (JoinKind.ALL, JoinKind.ANY, JoinKind.ALL_DONE)}
+
+
 def join_of(step: Step) -> Join:
     """A step's join as the scheduler reads it."""
     if isinstance(step.join, AtLeast):
         return Join(JoinKind.AT_LEAST, count=step.join.at_least)
     if isinstance(step.join, Tolerate):
         return Join(JoinKind.TOLERATE, share=step.join.tolerate)
-    return Join(JoinKind(step.join))
+    return _PLAIN_JOINS[step.join]

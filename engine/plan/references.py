@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from engine.plan.names import nearest
@@ -82,6 +83,7 @@ class References:
 NOTHING = References()
 
 
+@lru_cache(maxsize=16_384)
 def lone_reference(text: str) -> Path | None:
     """The path, if ``text`` is exactly one reference and nothing else: ``{{ steps.scan.output }}``."""
     match = _LONE.fullmatch(text) if len(text) <= PATH_LIMIT else None
@@ -115,8 +117,8 @@ def path_text(path: Sequence[str | int]) -> str:
 def collect(paths: Iterable[Path]) -> References:
     """References of the paths a template or a condition uses, with what is wrong with them."""
     kept = frozenset(paths)
-    problems = tuple(problem for path in sorted(kept, key=repr) if (problem := _problem(path)))
-    return References(kept, problems)
+    problems = [problem for path in kept if (problem := _problem(path))]
+    return References(kept, tuple(sorted(problems)) if problems else ())
 
 
 def _problem(path: Path) -> str | None:
