@@ -24,6 +24,9 @@ for i = 5, #ARGV do
 end
 if any then
   local now = redis.call('TIME')
-  redis.call('ZADD', KEYS[2], now[1] * 1000 + math.floor(now[2] / 1000) + lease_ms, token)
+  local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+  redis.call('ZADD', KEYS[2], now_ms + lease_ms, token)
+  -- A heartbeat may bring back the lease of a delivery that ended in that moment: nobody's by now.
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_ms - 3600000)
 end
 return verdicts

@@ -30,6 +30,7 @@ class _Seen:
     accepted: int = 0
     moved_at: float = 0.0
     reachable_since: float | None = None
+    tokens: frozenset[str] = frozenset()
 
 
 class Watch:
@@ -79,8 +80,13 @@ class Watch:
     def look(self) -> None:
         """Announce what is active, then check that work moves."""
         active = self._process.active()
+        shards = {raw["token"]: raw["shard"] for raw in active}
+        # A claim leases for several heartbeats. Announcing a delivery only from its second one on keeps
+        # us from bringing back the lease of a short one that ends in this moment.
+        lasting = {token: shard for token, shard in shards.items() if token in self._seen.tokens}
+        self._seen.tokens = frozenset(shards)
         try:
-            self._hot.announce(self._info, {raw["token"]: raw["shard"] for raw in active}, self._lease_s)
+            self._hot.announce(self._info, lasting, self._lease_s)
             waiting = self._hot.waiting(self._process.consuming())
         except Unavailable as error:
             _LOG.warning("heartbeat: %s", error)

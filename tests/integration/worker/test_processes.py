@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine.wire import NodeReport, Outcome, ReportKind
@@ -164,8 +165,9 @@ def test_a_worker_starts_quickly(bench: Bench) -> None:
     started = time.monotonic()
     worker = bench.start()
     ready_s = time.monotonic() - started
-    print(f"a worker was ready after {ready_s:.2f} s")
-    assert ready_s < 2.5
+    times = psutil.Process(worker.process.pid).cpu_times()
+    print(f"a worker was ready after {ready_s:.2f} s, {times.user + times.system:.2f} s of them its own")
+    assert times.user + times.system < 2.5, "processor time: other tests may share the machine"
     assert worker.process.poll() is None
     program = "import sys, engine.runtime.worker; print(sorted({'sqlmodel', 'networkx'} & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
