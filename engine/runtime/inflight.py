@@ -54,6 +54,10 @@ class Inflight:
             queue = self._runs[placement.run_id].step(placement.step_no).queue
             self._outbox.add(placement, queue)
 
+    def current(self, run_id: str, node: NodeId, token: str) -> bool:
+        """Whether a node's attempt was last published under ``token``."""
+        return self._outbox.token_of(run_id, node) == token
+
     def ended(self, run_id: str, node: NodeId) -> None:
         """A node's attempt is over."""
         self._outbox.ended(run_id, node)

@@ -24,9 +24,11 @@ from engine.runtime.rooms import Rooms
 from engine.runtime.translation import events_of
 from engine.runtime.values import Values
 from engine.runtime.world import Limits, Pace, World
+from engine.scheduling.attempts import duplicate
 from engine.scheduling.core import Core
 from engine.scheduling.events import (
     AttemptLost,
+    BeginAsked,
     Commanded,
     Effect,
     Event,
@@ -41,12 +43,13 @@ from engine.scheduling.events import (
 )
 from engine.scheduling.records import AttemptEnded, NodeFinished, Record, RunChanged, RunState
 from engine.scheduling.state import Policy
-from engine.wire import Report, ReportKind
+from engine.wire import Outcome, Report, ReportKind
 
 log = structlog.get_logger(__name__)
 
 _TAKE_AT_ONCE = 50
 _AGAIN_S = 0.02
+_BODY_ENDED = (Outcome.OK, Outcome.FAILED, Outcome.TIMED_OUT)
 
 
 class Leader:
@@ -193,13 +196,36 @@ class Leader:
     # --- decide ---------------------------------------------------------------------------------
 
     def _decide(self, events: Iterable[Event]) -> None:
-        batch = list(events) or [TimePassed()]
+        batch = [event for event in events if self._credible(event)] or [TimePassed()]
         self._absorb(self._core.decide(batch, self._world.clock.now()))
         for event in batch:
             if isinstance(event, Reported):
                 self._settle_message(event.run_id, (event.step_no, event.node.item))
             elif isinstance(event, AttemptLost):
                 self._settle_message(event.run_id, (event.step_no, event.item))
+
+    def _credible(self, event: Event) -> bool:
+        """Whether what a worker says is of the delivery that counts; if not, it is answered here.
+
+        A result stands whichever delivery of the current attempt brought it. That a body did not
+        begin, or is lost, says nothing of the attempt once it was published again.
+        """
+        match event:
+            case BeginAsked():
+                if self._inflight.current(event.run_id, (event.step_no, event.item), event.token):
+                    return True
+                self._effects.append(Grant(event.token, allowed=False))
+                return False
+            case AttemptLost():
+                node = (event.step_no, event.item)
+                return not event.token or self._inflight.current(event.run_id, node, event.token)
+            case Reported() if event.node.outcome not in _BODY_ENDED:
+                if self._inflight.current(event.run_id, (event.step_no, event.node.item), event.token):
+                    return True
+                now = self._world.clock.now()
+                self._uncommitted.append(duplicate(event.run_id, event.step_no, event.node, event.worker, now))
+                return False
+        return True
 
     def _settle_message(self, run_id: str, node: NodeId) -> None:
         run = self._core.runs.get(run_id)

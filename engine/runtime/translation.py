@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.scheduling.events import AttemptLost, BeginAsked, Event, Reported, SeenRunning
 from engine.scheduling.records import LogLines
-from engine.wire import Report, ReportKind
+from engine.wire import Outcome, Report, ReportKind
 
 
 def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
@@ -14,15 +14,17 @@ def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
     for node in report.nodes:
         match report.kind:
             case ReportKind.DONE:
-                events.append(Reported(run_id, step_no, node, report.worker))
+                events.append(Reported(run_id, step_no, node, report.worker, report.token))
             case ReportKind.BEGIN:
                 events.append(BeginAsked(run_id, step_no, node.item, node.attempt, report.token, report.worker))
             case ReportKind.BEGUN:
                 begun_at = node.begun_at or 0.0
                 events.append(SeenRunning(run_id, step_no, node.item, node.attempt, begun_at, report.worker))
+            case ReportKind.LOST if node.outcome is not Outcome.LOST:
+                events.append(Reported(run_id, step_no, node, report.worker, report.token))
             case ReportKind.LOST:
                 why = node.error.message if node.error else "its process died"
-                events.append(AttemptLost(run_id, step_no, node.item, node.attempt, why, report.worker))
+                events.append(AttemptLost(run_id, step_no, node.item, node.attempt, why, report.worker, report.token))
             case ReportKind.PROGRESS | ReportKind.WAKE:
                 pass
     lines = [

@@ -23,12 +23,13 @@ NodeId = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A worker says how one node's attempt ended."""
+    """A worker says how one node's attempt ended; ``token`` names the delivery it speaks of."""
 
     run_id: str
     step_no: int
     node: NodeReport
     worker: str = ""
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,10 @@ class SeenRunning:
 
 @dataclass(frozen=True, slots=True)
 class AttemptLost:
-    """A claimed attempt's lease ran out, or its worker's parent saw it die."""
+    """A claimed attempt's lease ran out, or its worker's parent saw it die.
+
+    ``token`` names the delivery that the parent speaks of; it is empty if the scheduler found out.
+    """
 
     run_id: str
     step_no: int
@@ -65,6 +69,7 @@ class AttemptLost:
     attempt: int
     why: str
     worker: str = ""
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
