@@ -13,6 +13,7 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
+from engine.broker import transport
 from engine.broker.failures import AttemptFailed
 from engine.errors import UsageError
 from settings import Settings
@@ -38,6 +39,7 @@ def make_app(settings: Settings, queues: Iterable[str] = ()) -> Celery:
     """
     if settings.broker_url is None:
         raise UsageError("no Redis is known: set FLYWHEEL_REDIS_URL, or use `flywheel up`, which starts one")
+    transport.install()
     app = Celery("flywheel", set_as_current=False)
     app.conf.update(_configuration(settings))
     app.conf.broker_url = settings.broker_url
