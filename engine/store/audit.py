@@ -18,6 +18,7 @@ from engine.dag.compiled import JoinKind
 from engine.scheduling.records import NodeState, RunState, StepState
 from engine.store.engines import Database
 from engine.store.reading import find_run_id
+from engine.store.submission import PLAN_VERSION
 from engine.store.writing import ATTEMPT, COMMAND, NODE, RUN, STEP
 from engine.wire import Outcome
 
@@ -227,15 +228,21 @@ def _nothing_after_cancel(looking: _Audit) -> Iterator[Finding]:
         yield Finding("I7", f"an attempt was {what} after the run's permits were gone at {gone_at}", rows)
 
 
+def _plan_source(looking: _Audit) -> dict[str, Any]:
+    source = select(PLAN_VERSION.c.source).where(PLAN_VERSION.c.version == looking.run.plan_version)
+    return dict(orjson.loads(looking.connection.scalar(source) or "{}"))
+
+
 def _the_end_says_why(looking: _Audit) -> Iterator[Finding]:
-    """I10: a run that ended says when, and why unless it succeeded; and no output is never success."""
+    """I10: a run that ended says when, and why unless it succeeded; no promised output is never success."""
     run = looking.run
     shown = ((run.id, run.state, run.reason),)
     if looking.final and run.finished_at is None:
         yield Finding("I10", "the run ended and does not say when", shown)
     if run.state in (RunState.FAILED.value, RunState.CANCELLED.value) and not run.reason:
         yield Finding("I10", "the run ended without a reason", shown)
-    if run.state == RunState.SUCCEEDED.value and run.outputs is None and not run.partial:
+    bare = run.state == RunState.SUCCEEDED.value and run.outputs is None and not run.partial
+    if bare and "outputs" in _plan_source(looking):
         yield Finding("I10", "the run succeeded without outputs and does not say that it is partial", shown)
 
 

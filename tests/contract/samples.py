@@ -34,7 +34,8 @@ def new_run(**changes: Any) -> NewRun:
     number = next(_numbers)
     run = NewRun(
         id=f"r_{number:016d}", tenant="default", session="main", shard=0, plan=PLAN,
-        plan_source={"name": "audit", "steps": {"find": {}}}, inputs='{"v":{"path":"/"}}', created_at=NOW + number,
+        plan_source={"name": "audit", "steps": {"find": {}}, "outputs": {}}, inputs='{"v":{"path":"/"}}',
+        created_at=NOW + number,
     )  # fmt: skip
     return replace(run, **changes)
 
