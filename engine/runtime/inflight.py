@@ -13,6 +13,7 @@ from engine.runtime.outbox import Outbox, Sent, Unsent
 from engine.runtime.ports import RunRow
 from engine.runtime.world import Pace, World
 from engine.scheduling.events import AttemptLost, Event, NodeId, PermitsRevoked, Placement, Unpackable
+from engine.scheduling.records import RunState
 from engine.scheduling.state import LiveRun
 from engine.wire import Delivery
 
@@ -41,6 +42,8 @@ class Inflight:
         self._redis: tuple[str, str] | None = None
         self._orphans: dict[tuple[str, NodeId], float] = {}
         self._settled_at: dict[str, float] = {}
+        self._strangers: dict[str, tuple[float, float]] = {}
+        self._inspected_at = float("-inf")
         self.redis_changes = 0
 
     @property
@@ -84,7 +87,7 @@ class Inflight:
                 self._orphans[(run.id, (step_no, item))] = now
             else:
                 token, claimed = permit
-                self._outbox.published(Sent(token, placement, active.queue, now, claimed=claimed))
+                self._outbox.published(Sent(token, placement, active.queue, now, claimed=claimed, alive_at=now))
 
     def send(self) -> list[Event]:
         """Publish what is waiting: permits first, then messages, so that none arrives without its permit."""
@@ -108,15 +111,26 @@ class Inflight:
             self._outbox.unsent.extend(later)
         return events
 
-    def inspect(self) -> list[Event]:
-        """Look for attempts that were lost, and put those that nobody began back in line."""
+    def inspect(self, caught_up: bool) -> list[Event]:
+        """Look for attempts that were lost, and put those that nobody began back in line.
+
+        Unless the scheduler has ``caught_up`` with the reports, nothing is given up: the end of what
+        seems lost may be among those it has not read.
+        """
         self._notice_another_redis()
         now = self._world.clock.monotonic()
+        self._forgive_delay(now)
         leases = self._world.hot.leases(self._shard)
         self._outbox.seen_leases(leases, now)
+        if now - self._inspected_at > self._pace.announce_s:
+            # Nobody could be heard while nobody listened: the silence counts from here.
+            self._outbox.quiet_until = max(self._outbox.quiet_until, now + self._pace.announce_s)
+        self._inspected_at = now
+        self._stop_strangers(leases, now)
+        if not caught_up:
+            return []
         silent = self._outbox.silent(now, self._pace.worker_lease_s)
         self._world.hot.drop_leases(self._shard, [sent.token for sent in silent])
-        self._stop_strangers(leases)
         events: list[Event] = [_lost(sent.placement, "its worker stopped answering") for sent in silent]
         return events + self._missing(now) + self._found_orphans(now)
 
@@ -180,6 +194,8 @@ class Inflight:
     def _still_wanted(self, placement: Placement) -> bool:
         run = self._runs.get(placement.run_id)
         active = run.active.get((placement.step_no, placement.item)) if run is not None else None
+        if run is None or run.state is RunState.CANCELLING:
+            return False  # its permits are going or gone: none may be written after them
         return active is not None and active.attempt == placement.attempt
 
     def _notice_another_redis(self) -> None:
@@ -189,6 +205,17 @@ class Inflight:
             self.redis_changes += 1
             self._outbox.redis_changed(self._world.clock.monotonic() + self._pace.announce_s)
         self._redis = current
+
+    def _forgive_delay(self, now: float) -> None:
+        """A loop that stood still (a locked database, a frozen machine) must not blame the workers for it.
+
+        What they reported meanwhile may not have been read; a lease that was given back since then
+        looks like one that its worker let run out.
+        """
+        late_s = 0.0 if self._inspected_at is None else now - self._inspected_at - 2 * self._pace.inspect_s
+        if late_s > 0:
+            self._outbox.overlooked(late_s)
+        self._inspected_at = now
 
     def _missing(self, now: float) -> list[Event]:
         """Take unclaimed messages that are nowhere: publish them again, unless the body had begun."""
@@ -202,31 +229,49 @@ class Inflight:
             self._outbox.ended(run_id, node)
             run = self._runs.get(run_id)
             active = run.active.get(node) if run is not None else None
-            if active is not None and active.begun_at is not None:
-                events.append(_lost(sent.placement, "it had begun, and its worker is gone"))
+            if run is None or active is None:
+                continue
+            if active.begun_at is not None or run.state is RunState.CANCELLING:
+                events.append(_lost(sent.placement, "it had begun, or may have, and its worker is gone"))
             else:
                 self._outbox.unsent.append(Unsent(sent.placement, sent.queue, sent.publications))
         if missing:
             log.info("messages.published_again", count=len(missing) - len(events), shard=self._shard)
         return events
 
-    def _stop_strangers(self, leases: Iterable[str]) -> None:
-        """Bodies whose attempts are no longer wanted (of runs that ended while Redis was away) are told."""
-        if self._orphans:
-            return  # tokens of a restored run may not be known yet
-        strangers = [token for token in leases if token not in self._outbox.sent]
-        if strangers:
-            self._world.hot.stop(strangers)
+    def _stop_strangers(self, leases: Mapping[str, float], now: float) -> None:
+        """Bodies whose attempts are no longer wanted (of runs that ended while Redis was away) are told.
+
+        Only those that two inspections saw: between them this scheduler renewed its lease, so it is
+        not one that was frozen while another published them. Leases that nobody renews go.
+        """
+        known, self._strangers = self._strangers, {}
+        for token, stamp in leases.items():
+            if token not in self._outbox.sent:
+                seen = known.get(token)
+                self._strangers[token] = seen if seen is not None and seen[0] == stamp else (stamp, now)
+        again = [token for token in self._strangers if token in known]
+        if again and not self._orphans:  # while there are, tokens of a restored run may not be known
+            self._world.hot.stop(again)
+        left = [token for token, (_, since) in self._strangers.items() if now - since > self._pace.worker_lease_s]
+        if left and now >= self._outbox.quiet_until:
+            self._world.hot.drop_leases(self._shard, left)
 
     def _found_orphans(self, now: float) -> list[Event]:
-        """Restored attempts with no permit: their report has been read by now, or they are gone."""
+        """Restored attempts with no permit: their report has been read by now, or they are gone.
+
+        One that had begun may still be running, where Redis was emptied and its token is not known
+        any more: its report is waited for as long as a silent worker is.
+        """
         events: list[Event] = []
         for (run_id, node), since in list(self._orphans.items()):
             if now - since < self._pace.inspect_s or now < self._outbox.quiet_until:
                 continue
-            del self._orphans[(run_id, node)]
             run = self._runs.get(run_id)
             active = run.active.get(node) if run is not None else None
+            if active is not None and active.begun_at is not None and now - since < self._pace.worker_lease_s:
+                continue
+            del self._orphans[(run_id, node)]
             if run is None or active is None:
                 continue
             placement = Placement(run_id, *node, active.attempt)

@@ -71,10 +71,11 @@ class Leader:
         self._requests: deque[Request] = deque()
         self._effects: deque[Effect] = deque()
         self._read_after = "0"
+        self._redis_changes = 0
         self._acknowledge: list[str] = []
         self._to_adopt: list[str] = []
         self._poll_at = self._inspect_at = float("-inf")
-        self._full = self._loaded = False
+        self._full = self._loaded = self._caught_up = False
 
     def step(self) -> None:
         """One turn of the loop; waits for something to do, at most until the next thing is due.
@@ -113,12 +114,17 @@ class Leader:
     # --- in -------------------------------------------------------------------------------------
 
     def _read(self) -> list[Event]:
+        if self._inflight.redis_changes != self._redis_changes:
+            self._redis_changes = self._inflight.redis_changes
+            self._read_after = "0"  # a new stream's entries may have lower ids
         try:
             entries = self._world.hot.read_reports(self._shard, self._read_after, self._pace.batch, self._idle_s())
         except Unavailable as error:
             self._complain("redis.unavailable", error)
+            self._caught_up = self._full = False  # full would be no wait at all
             self._world.sleep(min(0.2, self._idle_s()))
             return []
+        self._caught_up = len(entries) < self._pace.batch
         events: list[Event] = []
         for entry, report in entries:
             self._read_after = entry
@@ -184,11 +190,7 @@ class Leader:
                 if run is not None:
                     self._inflight.adopt(run)
                 self._to_adopt.pop()
-            changes = self._inflight.redis_changes
-            events = self._inflight.inspect()
-            if self._inflight.redis_changes != changes:
-                self._read_after = "0"  # a new stream's entries may have lower ids
-            return events
+            return self._inflight.inspect(self._caught_up)
         except Unavailable as error:
             self._complain("redis.unavailable", error)
             return []
