@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, and_, case, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, and_, case, false, func, or_, select, text
 
 from engine.dag.compiled import JoinKind
 from engine.scheduling.records import NodeState, RunState, StepState
@@ -70,6 +70,10 @@ def audit(database: Database, run: str, losses_max: int | None = None) -> list[F
         There is no such run.
     """
     with database.reading(f"audit run {run}") as connection:
+        if not database.sqlite:
+            # A run that was written a moment ago has no statistics yet: Postgres then takes 20,000 nodes
+            # for one, and joins them with their attempts by a nested loop, which is quadratic.
+            connection.execute(text("SET LOCAL enable_nestloop = off"))
         run_id = find_run_id(connection, run)
         row = connection.execute(select(RUN).where(RUN.c.id == run_id)).one()
         steps = list(connection.execute(select(STEP).where(STEP.c.run_id == run_id).order_by(STEP.c.step_no)))
