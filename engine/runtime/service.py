@@ -27,6 +27,7 @@ class ShardService:
         self._pace, self._policy, self._limits = pace, policy, limits
         self._leader: Leader | None = None
         self._epoch = 0
+        self._told = False
         self._renew_at = float("-inf")
 
     @property
@@ -58,10 +59,13 @@ class ShardService:
     def _try_to_lead(self) -> None:
         epoch = self._world.journal.acquire(self._shard, self._owner, self._pace.lease_s)
         if epoch is None:
+            if not self._told:
+                log.info("shard.stands_by", shard=self._shard, owner=self._owner)
+                self._told = True
             self._world.sleep(self._pace.lease_s / 6)
             return
         log.info("shard.led", shard=self._shard, owner=self._owner, epoch=epoch)
-        self._epoch = epoch
+        self._epoch, self._told = epoch, False
         self._renew_at = self._world.clock.monotonic() + self._pace.lease_s / 3
         self._leader = Leader(self._shard, epoch, self._world, self._pace, self._policy, self._limits)
 
