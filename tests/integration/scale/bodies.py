@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine import TaskContext, task
+from engine.authoring import TaskContext, task
 
 
 @task("scale.nothing", effects="none", queue="io")
@@ -41,3 +41,8 @@ def _write(file: str, line: str) -> None:
         os.write(descriptor, f"{line}\n".encode())
     finally:
         os.close(descriptor)
+
+
+@task("scale.pause", effects="none", queue="io")
+def pause(sleep_s: float) -> None:
+    time.sleep(sleep_s)
