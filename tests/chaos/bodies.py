@@ -12,7 +12,7 @@ import signal
 import time
 from typing import Any
 
-from engine import TaskContext, task
+from engine.authoring import TaskContext, task
 
 LEDGER = "CHAOS_LEDGER"
 

@@ -31,7 +31,7 @@ outputs: {total: "{{ steps.total.output }}"}
 """
 TASKS = """
 import time
-from engine import task
+from engine.authoring import task
 
 @task("demo.double", effects="none", queue="io")
 def double(n: int, wait_s: float = 0.0) -> int:

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from engine import Permanent, Retryable, TaskContext, task
+from engine.authoring import Permanent, Retryable, TaskContext, task
 
 
 def _mark(file: str, text: str) -> None:

@@ -165,7 +165,7 @@ def test_a_users_folder_called_tasks_never_meets_ours(tmp_path: Path) -> None:
     folder = tmp_path / "tasks"
     folder.mkdir()
     (folder / "mine_only.py").write_text(
-        "from engine import task\nfrom .shared import WORD\n\n@task(effects='none')\n"
+        "from engine.authoring import task\nfrom .shared import WORD\n\n@task(effects='none')\n"
         "def speak() -> str:\n    return WORD\n"
     )
     (folder / "shared.py").write_text("WORD = 'mine'\n")
@@ -180,7 +180,8 @@ def test_a_users_folder_called_tasks_never_meets_ours(tmp_path: Path) -> None:
 def test_a_python_plan_is_loaded_from_its_file(tmp_path: Path) -> None:
     file = tmp_path / "nightly.py"
     file.write_text(
-        "from engine import plan, task\n\n@task('nightly.hello')\ndef hello(who: str) -> str:\n    return who\n\n"
+        "from engine.authoring import plan, task\n\n"
+        "@task('nightly.hello')\ndef hello(who: str) -> str:\n    return who\n\n"
         "@plan()\ndef nightly_run(who: str = 'x') -> str:\n    return hello(who)\n"
     )
     assert load_plan(file).name == "nightly-run"
