@@ -119,7 +119,6 @@ class Inflight:
         """
         self._notice_another_redis()
         now = self._world.clock.monotonic()
-        self._forgive_delay(now)
         leases = self._world.hot.leases(self._shard)
         self._outbox.seen_leases(leases, now)
         if now - self._inspected_at > self._pace.announce_s:
@@ -205,17 +204,6 @@ class Inflight:
             self.redis_changes += 1
             self._outbox.redis_changed(self._world.clock.monotonic() + self._pace.announce_s)
         self._redis = current
-
-    def _forgive_delay(self, now: float) -> None:
-        """A loop that stood still (a locked database, a frozen machine) must not blame the workers for it.
-
-        What they reported meanwhile may not have been read; a lease that was given back since then
-        looks like one that its worker let run out.
-        """
-        late_s = 0.0 if self._inspected_at is None else now - self._inspected_at - 2 * self._pace.inspect_s
-        if late_s > 0:
-            self._outbox.overlooked(late_s)
-        self._inspected_at = now
 
     def _missing(self, now: float) -> list[Event]:
         """Take unclaimed messages that are nowhere: publish them again, unless the body had begun."""
