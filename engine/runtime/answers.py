@@ -93,14 +93,14 @@ class Answers:
         expression = run.step(request.step_no).when or "True"
         try:
             holds = bool(evaluate(expression, self.environment(run, row, request.step_no, expression)))
-        except UsageError as error:
+        except (UsageError, TaskError) as error:
             return ConditionKnown(run.id, request.step_no, holds=False, error=str(error))
         return ConditionKnown(run.id, request.step_no, holds)
 
     def _count(self, request: NeedItems, run: LiveRun, row: RunRow) -> ItemsKnown:
         try:
             return ItemsKnown(run.id, request.step_no, len(self.items(run, row, request.step_no)))
-        except UsageError as error:
+        except (UsageError, TaskError) as error:
             return ItemsKnown(run.id, request.step_no, 0, str(error))
 
     def _page(self, request: NeedPage, run: LiveRun, row: RunRow) -> PageKnown:
@@ -113,7 +113,7 @@ class Answers:
                 own = {"item": self._values.data(items[index]), "index": index}
                 if not evaluate(expression, environment | own):
                     skipped.append(index)
-        except UsageError as error:
+        except (UsageError, TaskError) as error:
             return PageKnown(run.id, request.step_no, request.low, request.high, error=str(error))
         return PageKnown(run.id, request.step_no, request.low, request.high, tuple(skipped))
 
