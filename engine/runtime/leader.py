@@ -49,6 +49,8 @@ log = structlog.get_logger(__name__)
 
 _TAKE_AT_ONCE = 50
 _AGAIN_S = 0.02
+_JUMP_S = 1.0
+"""Seconds between two steps by which the wall clock may differ from the monotonic one without a jump."""
 _BODY_ENDED = (Outcome.OK, Outcome.FAILED, Outcome.TIMED_OUT)
 
 
@@ -72,6 +74,7 @@ class Leader:
         self._effects: deque[Effect] = deque()
         self._read_after = "0"
         self._redis_changes = 0
+        self._wall_ahead_s = world.clock.now() - world.clock.monotonic()
         self._acknowledge: list[str] = []
         self._to_adopt: list[str] = []
         self._poll_at = self._inspect_at = float("-inf")
@@ -87,6 +90,7 @@ class Leader:
         if not self._loaded:
             self._load()
             return
+        self._notice_clock_jump()
         events = self._read()
         now = self._world.clock.monotonic()
         if now >= self._poll_at:
@@ -100,6 +104,14 @@ class Leader:
         self._dispatch()
         if self._commit():
             self._after_commit()
+
+    def _notice_clock_jump(self) -> None:
+        clock = self._world.clock
+        ahead_s = clock.now() - clock.monotonic()
+        if abs(ahead_s - self._wall_ahead_s) > _JUMP_S:
+            log.warning("clock.jumped", shard=self._shard, seconds=ahead_s - self._wall_ahead_s)
+            self._core.clock_jumped(ahead_s - self._wall_ahead_s)
+        self._wall_ahead_s = ahead_s
 
     def _load(self) -> None:
         """Take up the shard's unfinished runs, before the first report is read.

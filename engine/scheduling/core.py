@@ -81,6 +81,16 @@ class Core:
         """Drop a run that ended and whose end is committed."""
         self.runs.pop(run_id, None)
 
+    def clock_jumped(self, seconds: float) -> None:
+        """The wall clock was set ``seconds`` ahead (negative: back); no wait gets longer or shorter."""
+        self._timers.shift(seconds)
+        for run in self.runs.values():
+            for trouble in run.trouble.values():
+                if trouble.retry_at is not None:
+                    trouble.retry_at += seconds
+                if trouble.first_begun_at is not None:
+                    trouble.first_begun_at += seconds
+
     def next_due(self) -> float | None:
         """Epoch seconds at which time alone will bring something about; ``None`` if never."""
         return self._timers.next_at()
@@ -138,7 +148,7 @@ class Core:
             case PageKnown():
                 commands.page_known(turn, run, event)
             case OutputsKnown():
-                if run.steps_left == 0:
+                if run.steps_left == 0 and run.state is not RunState.CANCELLING:
                     steps.finish(turn, run, event.text, event.missing, event.produced)
             case PermitsRevoked():
                 commands.permits_revoked(turn, run, event)

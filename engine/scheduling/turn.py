@@ -34,6 +34,14 @@ class Timers:
             fired.append((run_id, step_no, item))
         return fired
 
+    def shift(self, seconds: float) -> None:
+        """The clock jumped by ``seconds``: waits keep their length, deadlines their date."""
+        self._heap = [
+            (due if (step_no, item) == RUN_DEADLINE else due + seconds, run_id, step_no, item)
+            for due, run_id, step_no, item in self._heap
+        ]
+        heapq.heapify(self._heap)
+
     def next_at(self) -> float | None:
         """When the next entry is due; ``None`` if there is none."""
         return self._heap[0][0] if self._heap else None
