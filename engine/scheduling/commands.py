@@ -84,7 +84,8 @@ def permits_revoked(turn: Turn, run: LiveRun, event: PermitsRevoked) -> None:
         del run.active[(no, item)]
         run.steps[no].out -= 1
         turn.outstanding.remove(run.step(no), active)
-        turn.record(AttemptEnded(run.id, no, item, active.attempt, Outcome.NOT_BEGUN, turn.now))
+        outcome = Outcome.NOT_BEGUN if active.begun_at is None else Outcome.LOST
+        turn.record(AttemptEnded(run.id, no, item, active.attempt, outcome, turn.now, begun_at=active.begun_at))
         turn.record(NodeFinished(run.id, no, item, NodeState.CANCELLED, active.attempt, turn.now, reason=run.reason))
         run.steps[no].finals[item] = NODE_CODES[NodeState.CANCELLED]
         run.steps[no].skipped += 1
