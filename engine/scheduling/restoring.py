@@ -7,6 +7,7 @@ active; whether its message, its permit or its body still exist is for the loop 
 from __future__ import annotations
 
 from engine.dag.compiled import CompiledPlan, OnFailure
+from engine.plan.tasktype import Effects
 from engine.scheduling import commands
 from engine.scheduling.events import RevokeRun
 from engine.scheduling.records import NodeState, RunChanged, RunState, StepState
@@ -32,6 +33,7 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
     for no in range(len(progress)):
         _find_gaps(run, no)
     _count_parents(run)
+    run.partial = run.partial or any(_is_partial(run, no) for no in range(len(progress)))
     return run
 
 
@@ -98,7 +100,9 @@ def _restore_attempt(turn: Turn, run: LiveRun, row: AttemptRow) -> None:
         turn.outstanding.add(run.step(row.step_no), active)
     if row.outcome is not None or row.attempt > 1:
         earlier = row.attempt if row.outcome is not None else row.attempt - 1
-        run.trouble[node] = Trouble(earlier, row.tries, row.losses, 0, row.first_begun_at)
+        external = run.step(row.step_no).effects == Effects.EXTERNAL
+        tries = row.tries + row.unknown if external else row.tries
+        run.trouble[node] = Trouble(earlier, tries, row.losses, 0, row.first_begun_at)
     if row.outcome is not None:
         run.trouble[node].retry_at = row.retry_at if row.retry_at is not None else turn.now
         turn.timers.add(run.trouble[node].retry_at or turn.now, run.id, row.step_no, row.item)
@@ -114,6 +118,12 @@ def _find_gaps(run: LiveRun, no: int) -> None:
         node = (no, item)
         if not progress.finals[item] and node not in run.active and node not in run.trouble:
             progress.again.append(item)
+
+
+def _is_partial(run: LiveRun, no: int) -> bool:
+    """Whether the step succeeded with less than it was meant to give."""
+    progress = run.steps[no]
+    return progress.state is StepState.SUCCEEDED and (progress.tolerated or run.stand_in(no) != no)
 
 
 def _count_parents(run: LiveRun) -> None:

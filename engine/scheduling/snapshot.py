@@ -56,7 +56,9 @@ class AttemptRow:
     """The latest attempt of a node that has no final state, and the sums over all its attempts.
 
     ``losses`` counts attempts lost with their worker, ``tries`` those that count against the retry
-    policy (failed or timed out, the ones a worker repeated on its own included).
+    policy (failed or timed out, the ones a worker repeated on its own included). ``unknown`` counts
+    those that had begun and whose result is not known (lost, stopped, storage away): tries too, where
+    a body must not be repeated.
     """
 
     step_no: int
@@ -71,6 +73,7 @@ class AttemptRow:
     losses: int
     tries: int
     first_begun_at: float | None
+    unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from engine.wire import Outcome
 
 PLAN_VERSION = table(PlanVersion)
 _TRIES = (Outcome.FAILED.value, Outcome.TIMED_OUT.value)
+_UNKNOWN = (Outcome.LOST.value, Outcome.INFRASTRUCTURE.value, Outcome.CANCELLED.value)
 _ITEMS_A_QUERY = 500
 _RUN_COLUMNS = tuple(
     RUN.c[name]
@@ -133,12 +134,13 @@ def last_error(database: Database, run_id: str, step_no: int) -> str | None:
 class _Open:
     """What the attempts of a node without a final state come to, told in their order."""
 
-    __slots__ = ("first_begun_at", "latest", "losses", "tries")
+    __slots__ = ("first_begun_at", "latest", "losses", "tries", "unknown")
 
     def __init__(self) -> None:
         self.latest: Any = ()
         self.losses = 0
         self.tries = 0
+        self.unknown = 0
         self.first_begun_at: float | None = None
 
     def add(self, attempt: Any) -> None:
@@ -146,6 +148,7 @@ class _Open:
         self.latest = attempt
         self.losses += outcome == Outcome.LOST
         self.tries += outcome in _TRIES
+        self.unknown += begun_at is not None and outcome in _UNKNOWN
         if begun_at is not None and (self.first_begun_at is None or begun_at < self.first_begun_at):
             self.first_begun_at = begun_at
 
@@ -155,7 +158,7 @@ class _Open:
             step_no=no, item=item, attempt=attempt, kind=AttemptKind(kind or AttemptKind.RETRY), queue=queue or "",
             dispatched_at=dispatched_at if dispatched_at is not None else (begun_at or 0.0), begun_at=begun_at,
             outcome=Outcome(outcome) if outcome else None, retry_at=retry_at, losses=self.losses, tries=self.tries,
-            first_begun_at=self.first_begun_at,
+            first_begun_at=self.first_begun_at, unknown=self.unknown,
         )  # fmt: skip
 
 

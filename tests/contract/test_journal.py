@@ -147,7 +147,7 @@ def test_load_gives_the_latest_attempt_of_each_open_node_with_its_sums(
     ])  # fmt: skip
     retry = AttemptKind.RETRY
     assert journal.load(run_id).attempts == [
-        AttemptRow(1, 1, 5, retry, "io", NOW + 12, None, None, None, 1, 2, NOW + 4),
+        AttemptRow(1, 1, 5, retry, "io", NOW + 12, None, None, None, 1, 2, NOW + 4, unknown=1),
         AttemptRow(1, 2, 1, AttemptKind.PRIMARY, "io", NOW + 13, NOW + 14, None, None, 0, 0, NOW + 14),
     ]
 

@@ -28,6 +28,7 @@ from engine.wire import Outcome
 from tests.simulation.driver import Driver, Violation
 
 NodeKey = tuple[str, int, int]
+_UNKNOWN = (Outcome.LOST, Outcome.INFRASTRUCTURE, Outcome.CANCELLED)
 
 
 @dataclass(slots=True)
@@ -222,4 +223,5 @@ def _attempt_row(key: NodeKey, rows: dict[int, Attempt]) -> AttemptRow:
         retry_at=latest.retry_at, losses=sum(row.outcome is Outcome.LOST for row in rows.values()),
         tries=sum(row.outcome in (Outcome.FAILED, Outcome.TIMED_OUT) for row in rows.values()),
         first_begun_at=min(begun, default=None),
+        unknown=sum(row.begun_at is not None and row.outcome in _UNKNOWN for row in rows.values()),
     )  # fmt: skip
