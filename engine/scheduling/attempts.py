@@ -133,7 +133,7 @@ def _next_try(
         if trouble.losses >= turn.policy.losses_max:
             return None, f"worker_lost: its worker died {trouble.losses} times while it ran; {message}"
         return 0.0, ""
-    if report.outcome is Outcome.INFRASTRUCTURE and not external:
+    if report.outcome in (Outcome.INFRASTRUCTURE, Outcome.CANCELLED) and not external:
         return _refused(turn, trouble, message)
     if external and _is_not_its_fault(report.outcome) and step.retry.attempts <= 1:
         return None, f"outcome unknown: the body began and its result is lost, so it is not repeated; {message}"
@@ -141,7 +141,7 @@ def _next_try(
 
 
 def _is_not_its_fault(outcome: Outcome) -> bool:
-    return outcome in (Outcome.LOST, Outcome.INFRASTRUCTURE)
+    return outcome in (Outcome.LOST, Outcome.INFRASTRUCTURE, Outcome.CANCELLED)
 
 
 def _refused(turn: Turn, trouble: Trouble, message: str) -> tuple[float | None, str]:
