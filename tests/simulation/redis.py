@@ -201,7 +201,8 @@ class SimRedis:
     def left_over(self) -> str:
         """What a run that ended should have taken with it."""
         data: dict[str, Any] = {
-            "permits": {run: held for run, held in self.data.permits.items() if held},
+            # Those of an earlier server, which its file brought back, are void.
+            "permits": [held for held in self.data.permits.values() if any(p[2] == self.run_id for p in held.values())],
             "leases": self.data.leases,
             "reports": self.data.stream,
         }

@@ -80,6 +80,7 @@ class SimScheduler:
     def kill(self) -> None:
         """SIGKILL between two steps."""
         self.service = None
+        self._waiting = False
         self._ticket += 1
         self.sim.driver.note(self.name, "is killed")
         self.sim.driver.after(self.sim.driver.chance.uniform(0.05, 4.0), self._restart, self._ticket)
