@@ -104,8 +104,21 @@ def _restore_attempt(turn: Turn, run: LiveRun, row: AttemptRow) -> None:
         tries = row.tries + row.unknown if external else row.tries
         run.trouble[node] = Trouble(earlier, tries, row.losses, 0, row.first_begun_at)
     if row.outcome is not None:
-        run.trouble[node].retry_at = row.retry_at if row.retry_at is not None else turn.now
-        turn.timers.add(run.trouble[node].retry_at or turn.now, run.id, row.step_no, row.item)
+        retry_at = _still_to_wait_until(row, turn.now)
+        run.trouble[node].retry_at = retry_at
+        turn.timers.add(retry_at, run.id, row.step_no, row.item)
+
+
+def _still_to_wait_until(row: AttemptRow, now: float) -> float:
+    """When a node's next attempt is due.
+
+    An attempt that was dispatched in the future was journaled before the clock was set back: its
+    wait is not made longer by that.
+    """
+    if row.retry_at is None:
+        return now
+    dispatched_at = row.dispatched_at or 0.0
+    return row.retry_at if dispatched_at <= now else now + max(0.0, row.retry_at - dispatched_at)
 
 
 def _find_gaps(run: LiveRun, no: int) -> None:

@@ -91,3 +91,13 @@ def touch(context: TaskContext) -> None:
 @task("chaos.touch_cpu", effects="external", queue="cpu")
 def touch_cpu(context: TaskContext) -> None:
     note(context, "begin")
+
+
+@task("chaos.flaky", effects="none", queue="io")
+def flaky(context: TaskContext, value: int) -> int:
+    """Fails at its first attempt."""
+    note(context, "begin")
+    if context.attempt == 1:
+        raise OSError("once")
+    note(context, "end")
+    return value

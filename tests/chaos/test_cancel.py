@@ -34,7 +34,12 @@ def none_after(stack: Stack, ledger: Ledger, run: str, returned_at: float, label
     """No body began after ``returned_at`` (monotonic), now or while everything settles."""
     view = stack.ended(run, 30)
     assert view.state is RunState.CANCELLED, view
-    until(lambda: not sum(stack.hot.queue_lengths(stack.settings.queues).values()), 30, "stale messages are dropped")
+    try:
+        until(lambda: not sum(stack.hot.queue_lengths(stack.settings.queues).values()), 30, "stale messages dropped")
+    except AssertionError:
+        print(stack.hot.queue_lengths(stack.settings.queues))
+        stack.show()
+        raise
     begins = [line.mono - returned_at for line in ledger.lines(run, "begin")]
     late = [after for after in begins if after > 0]
     FIGURES.append(f"{label}: {len(begins)} of {NODES} bodies began, {len(late)} after the cancel had returned")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.scheduling.records import RunState
 from tests.chaos.bodies import LEDGER
 from tests.chaos.jumping import OFFSET
-from tests.chaos.runs import Disturbed, Ledger
-from tests.services.stack import Stack
+from tests.chaos.runs import Disturbed, Ledger, steps_plan
+from tests.services.stack import Stack, until
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,33 @@ def test_a_clock_that_jumps_delays_nothing(_jumping_stack: Stack, ledger: Ledger
     offset.write_text(str(int(offset.read_text()) + jump_s))
     view = case.check(30)
     assert view.finished_at is not None
+
+
+@pytest.mark.parametrize(("jump_s", "restart"), [(3600, False), (-3600, False), (-3600, True)])
+def test_a_clock_that_jumps_does_not_hold_a_retry_back(
+    _jumping_stack: Stack, ledger: Ledger, offset: Path, jump_s: int, restart: bool
+) -> None:
+    stack = _jumping_stack
+    step = {
+        "task": "chaos.flaky", "for_each": list(range(6)), "with": {"value": "{{ item }}"},
+        "retry": {"attempts": 2, "wait": "fixed", "delay": 3},
+    }  # fmt: skip
+    run = stack.client.submit(steps_plan("chaos-flaky", {"flaky": step}, {"flaky": "{{ steps.flaky.output }}"}))
+    until(lambda: ledger.begun(run) >= 6, 20, "all have failed once")
+    until(lambda: waiting(stack, run) == 6, 10, "all wait for another try")
+    if restart:
+        stack.scheduler.kill()
+    offset.write_text(str(int(offset.read_text()) + jump_s))
+    if restart:
+        stack.scheduler.start()
+    view = stack.ended(run, 15)
+    assert (view.state, stack.client.outputs(run)) == (RunState.SUCCEEDED, {"flaky": list(range(6))})
+    assert stack.client.audit(run) == []
+
+
+def waiting(stack: Stack, run: str) -> int:
+    """How many nodes wait for their next try."""
+    return len(stack.client.store.nodes(run, 0, state="retrying"))
 
 
 def test_a_clock_that_jumps_back_while_the_scheduler_is_down(

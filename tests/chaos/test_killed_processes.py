@@ -9,7 +9,9 @@ import threading
 
 import pytest
 
+from tests.chaos.bodies import LEDGER
 from tests.chaos.runs import Disturbed, Ledger, Mixed, duplicates, flywheel
+from tests.services.postgres import Postgres
 from tests.services.stack import Stack, until
 
 
@@ -107,3 +109,11 @@ def _lost(stack: Stack, run: str) -> bool:
         for item in range(step.count)
         for attempt in store.attempts(run, step.step_no, item)
     )
+
+
+def test_a_standby_on_postgres_takes_over_and_repeats_nothing(postgres: Postgres, ledger: Ledger) -> None:
+    with Stack(schedulers=2, database_url=postgres.new_database(), environment={LEDGER: str(ledger.path)}) as stack:
+        case = Disturbed(stack, ledger, "SIGKILL of the leader, standby on Postgres", twice=0).submit().when_begun(8)
+        leader = until(lambda: next((each for each in stack.schedulers if "shard.led" in each.said()), None), 5, "led")
+        leader.kill()
+        case.check()
