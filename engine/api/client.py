@@ -24,7 +24,7 @@ from engine.ids import new_run_id, shard_of
 from engine.plan.model import Plan, plan_data
 from engine.runtime.embedded.home import Home
 from engine.scheduling.records import RunState
-from engine.store import retention
+from engine.store import controls, retention
 from engine.store.audit import Finding, audit
 from engine.store.retention import FINAL_STATES, Pruned
 from engine.store.runs import NewRun, RunStore
@@ -251,6 +251,44 @@ class Client:
             "as soon as one starts (`flywheel up`, or `flywheel scheduler` of your installation)"
         )
 
+    def drain(self, run: str, timeout_s: float) -> RunView:
+        """Pause a run; return once nothing of it runs or waits in a queue, or it has ended.
+
+        Raises
+        ------
+        NotFound, Conflict
+            See ``command``.
+        Unavailable
+            No scheduler answered; the run is paused as soon as one does.
+        TimeoutError
+            Something of it still runs after ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        run_id = self.store.get(run).id
+        if not self.command(run_id, "pause", timeout_s):
+            raise Unavailable(f"no scheduler answered; {run_id} is paused as soon as one does")
+        out = 0
+        for _ in self._polls(max(0.0, deadline - time.monotonic())):
+            progress = self.store.progress(run_id)
+            out = sum(step.out for step in progress.steps)
+            if out == 0 or progress.run.state.final:
+                return progress.run
+        raise TimeoutError(f"run {run_id} is paused, and {out} of its nodes are still out")
+
+    def pause_queue(self, queue: str) -> None:
+        """Dispatch nothing more to ``queue``, of any run, until it is resumed; what is out goes on."""
+        controls.pause_queue(self.store.database, queue, self._clock.now())
+        self._wake_all()
+
+    def resume_queue(self, queue: str) -> None:
+        """Dispatch to ``queue`` again."""
+        controls.resume_queue(self.store.database, queue)
+        self._wake_all()
+
+    def paused_queues(self) -> frozenset[str]:
+        """The queues that are paused."""
+        return controls.paused_queues(self.store.database)
+
     def wait(self, run: str, timeout_s: float | None = None) -> RunView:
         """The run once it has ended.
 
@@ -282,6 +320,12 @@ class Client:
 
     def wake(self, run_id: str) -> None:
         """Tell the scheduler of a run's shard to look at SQL now. Polling finds it otherwise."""
+        self._wake(shard_of(run_id, self.settings.shards))
+
+    def _wake_all(self) -> None:
+        self._wake(*range(self.settings.shards))
+
+    def _wake(self, *shards: int) -> None:
         url = self.redis_url
         if url is None:
             return
@@ -290,7 +334,8 @@ class Client:
 
             self._hot = url, RedisHotState(url, self.settings.namespace)
         try:
-            self._hot[1].wake(shard_of(run_id, self.settings.shards))
+            for shard in shards:
+                self._hot[1].wake(shard)
         except Unavailable:
             return  # what is stored stays stored
 

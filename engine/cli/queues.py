@@ -1,4 +1,4 @@
-"""`flywheel queues`: the true backlog of each queue, what the broker holds of it, and who serves it."""
+"""`flywheel queues`: the true backlog of each queue, who serves it; and to pause and resume one."""
 
 from __future__ import annotations
 
@@ -8,19 +8,56 @@ import click
 
 from engine.cli.output import output_option, print_rows
 from engine.cli.session import Session
-from engine.errors import Unavailable
+from engine.errors import NotFound, Unavailable
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @output_option
-@click.pass_obj
-def queues(session: Session, output: str) -> None:
+@click.pass_context
+def queues(context: click.Context, output: str) -> None:
     """Show each queue: nodes ready, out and waiting for a retry; messages in Redis; workers and slots.
 
     Only seconds of work are handed to the broker at once, so READY is the true backlog, not MESSAGES.
     """
+    if context.invoked_subcommand is None:
+        _show(context.ensure_object(Session), output)
+
+
+@queues.command()
+@click.argument("name")
+@click.pass_obj
+def pause(session: Session, name: str) -> None:
+    """Dispatch nothing more to a queue, of any run; what is out already goes on.
+
+    It holds over restarts of schedulers, until `flywheel queues resume`.
+    """
+    _check_name(session, name)
+    with session.client() as client:
+        client.pause_queue(name)
+    click.echo(f"{name} paused")
+
+
+@queues.command()
+@click.argument("name")
+@click.pass_obj
+def resume(session: Session, name: str) -> None:
+    """Dispatch to a paused queue again."""
+    _check_name(session, name)
+    with session.client() as client:
+        client.resume_queue(name)
+    click.echo(f"{name} resumed")
+
+
+def _check_name(session: Session, name: str) -> None:
+    known = session.settings.queues
+    if name not in known:
+        raise NotFound(f"no queue {name!r}; the queues of this installation are {', '.join(known)}")
+
+
+def _show(session: Session, output: str) -> None:
     settings = session.settings
     with session.client() as client:
+        paused = client.paused_queues()
         backlog = {each.queue: each for each in client.store.queue_backlog()}
         url = client.redis_url
     names = list(dict.fromkeys((*settings.queues, *backlog)))
@@ -31,6 +68,7 @@ def queues(session: Session, output: str) -> None:
         known = backlog.get(name)
         rows.append({
             "queue": name,
+            "paused": name in paused,
             "ready": known.ready if known else 0,
             "out": known.out if known else 0,
             "retrying": known.retrying if known else 0,

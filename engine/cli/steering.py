@@ -1,4 +1,4 @@
-"""`flywheel runs cancel|retry|pause|resume|prune`: what changes runs."""
+"""`flywheel runs cancel|retry|pause|drain|resume|prune`: what changes runs."""
 
 from __future__ import annotations
 
@@ -104,6 +104,21 @@ def pause(session: Session, run: str, output: str) -> None:
     """Dispatch nothing new of a run; what runs ends, and waits are kept."""
     with session.client() as client:
         _tell(client, run, "pause", output)
+
+
+@click.command()
+@click.argument("run")
+@click.option("--timeout", default="10m", show_default=True, metavar="DURATION", help="How long to wait for it.")
+@output_option
+@click.pass_obj
+def drain(session: Session, run: str, timeout: str, output: str) -> None:
+    """Pause a run, and return when nothing of it runs any more or waits in a queue.
+
+    `flywheel runs resume` goes on with it.
+    """
+    with session.client() as client:
+        found = client.drain(run, parse_span(timeout))
+    print_one(run_row(found), output, "flywheel.run/1", table=lambda: click.echo(f"{found.id} {found.state.value}"))
 
 
 def _tell_or_attend(session: Session, run: str, kind: str, output: str) -> None:

@@ -53,6 +53,10 @@ class Keys:
         """What a worker said of itself."""
         return f"{self.prefix}worker:{name}"
 
+    def drain(self, name: str) -> str:
+        """Flag that tells a worker to finish what it has and leave."""
+        return f"{self.prefix}drain:{name}"
+
     def pool(self, name: str) -> str:
         """Hash: slots in use of a pool by shard."""
         return f"{self.prefix}pool:{name}"

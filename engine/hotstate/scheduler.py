@@ -22,6 +22,7 @@ from engine.wire import Report, ReportKind
 _LOG = logging.getLogger(__name__)
 _STOP_TTL_S = 3600
 _GRANT_TTL_S = 60
+_DRAIN_TTL_S = 3600
 _LONGEST_BLOCK_S = 30.0
 _BATCH = 2000
 
@@ -162,6 +163,11 @@ class RedisHotState:
         found = cast("list[bytes | None]", self._redis.mget([self._keys.worker(name) for name in names]))
         told = [(name, orjson.loads(raw)) for name, raw in zip(names, found, strict=True) if raw is not None]
         return [WorkerInfo(name, tuple(facts["queues"]), int(facts["slots"])) for name, facts in told]
+
+    @translated
+    def drain(self, worker: str) -> None:
+        """Tell a worker, by its full name, to take nothing new, finish what it has, and leave."""
+        self._redis.set(self._keys.drain(worker), 1, ex=_DRAIN_TTL_S)
 
     @translated
     def admit(self, pool: str, limit: int, shard: int, in_use: int, want: int) -> int:

@@ -129,10 +129,15 @@ class WorkerHotState:
         return {tokens[index - 1] for index in cast("list[int]", stopped)}
 
     @translated
+    def told_to_drain(self, name: str) -> bool:
+        """Whether an operator wants this worker to finish what it has and leave."""
+        return self._redis.exists(self._keys.drain(name)) == 1
+
+    @translated
     def leave(self, name: str) -> None:
         """Say that the worker stops, so that nobody counts on it for another lease time."""
         with self._redis.pipeline() as pipe:
-            pipe.delete(self._keys.worker(name))
+            pipe.delete(self._keys.worker(name), self._keys.drain(name))
             pipe.zrem(self._keys.workers, name)
             pipe.execute()
 

@@ -119,6 +119,7 @@ class Leader:
         A report of a run that is not in memory would be taken for one that came too late.
         """
         known = len(self._core.runs)
+        self._rooms.paused = self._world.journal.paused_queues()
         self._take_up_new()
         self._loaded = len(self._core.runs) == known
         self._commit()
@@ -158,6 +159,7 @@ class Leader:
         try:
             self._take_up_new()
             commands = self._world.journal.commands(self._shard)
+            self._rooms.paused = self._world.journal.paused_queues()
             for command in commands:
                 if command.run_id not in self._core.runs:
                     self._take_up_named(command.run_id)

@@ -47,6 +47,9 @@ class Journal(Protocol):
     def commands(self, shard: int) -> Sequence[CommandRow]:
         """The shard's commands not yet handled, in order."""
 
+    def paused_queues(self) -> frozenset[str]:
+        """The queues to which nothing is to be dispatched."""
+
     def load(self, run_id: str) -> RunSnapshot:
         """What the journal knows of one run, results left out."""
 

@@ -13,7 +13,10 @@ _WORKERS_S = 1.0
 
 
 class Rooms:
-    """Asks for room on behalf of one shard. Tokens that were granted and not used are kept."""
+    """Asks for room on behalf of one shard. Tokens that were granted and not used are kept.
+
+    ``paused`` holds the queues that an operator paused, as last read from the journal.
+    """
 
     def __init__(self, shard: int, world: World, limits: Limits) -> None:
         self._shard, self._world, self._limits = shard, world, limits
@@ -21,11 +24,13 @@ class Rooms:
         self._slots_known_until = float("-inf")
         self._tokens: Counter[str] = Counter()
         self.next_token_s: float | None = None
+        self.paused: frozenset[str] = frozenset()
 
     def room(self, core: Core) -> Room:
         """The room for the next dispatch. Raises ``Unavailable``: then nothing may be sent."""
         wanted_slots, wanted_tokens = core.demand(self._limits.rates)
-        return Room(self._worker_slots(), self._pools(core, wanted_slots), self._rates(wanted_tokens))
+        pools, tokens = self._pools(core, wanted_slots), self._rates(wanted_tokens)
+        return Room(self._worker_slots(), pools, tokens, self.paused)
 
     def used(self, task: str) -> None:
         """A token of ``task`` was spent."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.runtime.ports import CommandRow, RunRow, RunSnapshot
 from engine.scheduling.records import Record
-from engine.store import leases, loading
+from engine.store import controls, leases, loading
 from engine.store.arrivals import Arrivals
 from engine.store.engines import Database
 from engine.store.schema import migrate
@@ -68,6 +68,10 @@ class SqlJournal:
     def commands(self, shard: int) -> Sequence[CommandRow]:
         """The shard's commands not yet handled, in order."""
         return loading.commands(self.database, shard)
+
+    def paused_queues(self) -> frozenset[str]:
+        """The queues to which nothing is to be dispatched."""
+        return controls.paused_queues(self.database)
 
     def load(self, run_id: str) -> RunSnapshot:
         """What the journal knows of one run, results left out. Raises ``NotFound``."""

@@ -224,6 +224,15 @@ class Shard(SQLModel, table=True):
     lease_until: float = Field(sa_type=Double)
 
 
+class PausedQueue(SQLModel, table=True):
+    """A queue to which nothing is dispatched until its row is gone."""
+
+    __tablename__ = "paused_queue"
+
+    queue: str = Field(primary_key=True, sa_type=Text)
+    paused_at: float = Field(sa_type=Double)
+
+
 METADATA = SQLModel.metadata
 
 

@@ -101,6 +101,9 @@ class SimJournal:
     def commands(self, shard: int) -> Sequence[CommandRow]:
         return list(self.open_commands.values())
 
+    def paused_queues(self) -> frozenset[str]:
+        return frozenset()
+
     def load(self, run_id: str) -> RunSnapshot:
         if run_id not in self.runs:
             raise NotFound(f"no run {run_id}")

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.broker.lifecycle import WorkerProcess
 from engine.errors import Unavailable
@@ -55,6 +55,7 @@ class Watch:
         self._process, self._hot, self._info = process, hot, info
         self._heartbeat_s, self._lease_s, self._stuck_s = heartbeat_s, lease_s, stuck_s
         self._recycle = recycle
+        self._draining = False
         self._ended = threading.Event()
         self._seen = _Seen(moved_at=time.monotonic())
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -88,6 +89,8 @@ class Watch:
         try:
             self._hot.announce(self._info, lasting, self._lease_s)
             waiting = self._hot.waiting(self._process.consuming())
+            if not self._draining and self._hot.told_to_drain(self._info.name):
+                self._drain()
         except Unavailable as error:
             _LOG.warning("heartbeat: %s", error)
             self._seen.reachable_since = None
@@ -95,9 +98,18 @@ class Watch:
         except Exception:  # noqa: BLE001 - the heartbeat must go on, or every lease of this worker runs out
             _LOG.exception("heartbeat")
             return
+        if self._draining:
+            return  # its main loop has ended, and messages that wait are not for it
         reason = self._stuck(len(active), waiting)
         if reason:
             self._recycle(reason)
+
+    def _drain(self) -> None:
+        """Take nothing new; the process ends with 0 once its bodies have, however long they last."""
+        _LOG.info("worker %s drains", self._info.name)
+        self._draining = True
+        self._info = replace(self._info, queues=())  # nobody shall count on its slots
+        self._process.stop(0)
 
     def _stuck(self, active: int, waiting: int) -> str | None:
         """Why this worker no longer works; ``None`` if it does.

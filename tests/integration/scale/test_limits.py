@@ -113,7 +113,7 @@ def test_a_rate_is_kept_within_its_burst(
     with capsys.disabled():
         seconds = time.monotonic() - started
         print(
-            f"\n  rate 20/s, burst 5: {len(dispatched)} dispatched in {seconds:.1f} s, {burst:.1f} over the rate at most; "
-            f"bodies' beginnings {_over_the_rate(spans.begins(), 20):.1f}"
+            f"\n  rate 20/s, burst 5: {len(dispatched)} dispatched in {seconds:.1f} s; over the rate at most "
+            f"{burst:.1f}, bodies' beginnings {_over_the_rate(spans.begins(), 20):.1f}"
         )
     assert burst <= 6.0  # 5, and one for the millisecond in which a token is granted
