@@ -28,6 +28,7 @@ class Rooms:
 
     def room(self, core: Core) -> Room:
         """The room for the next dispatch. Raises ``Unavailable``: then nothing may be sent."""
+        self.next_token_s = None  # what was said before Redis went away holds no more
         wanted_slots, wanted_tokens = core.demand(self._limits.rates)
         pools, tokens = self._pools(core, wanted_slots), self._rates(wanted_tokens)
         return Room(self._worker_slots(), pools, tokens, self.paused)
@@ -59,7 +60,6 @@ class Rooms:
         return free
 
     def _rates(self, wanted: Counter[str]) -> dict[str, int]:
-        self.next_token_s = None
         for task, rate in self._limits.rates.items():
             missing = min(wanted[task], rate.burst) - self._tokens[task]
             if missing > 0:
