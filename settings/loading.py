@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from settings.errors import SettingsError
-from settings.masking import MASK, mask_url
+from settings.masking import MASK, mask_url, mask_urls_in
 from settings.tree import PREFIX, Settings
 
 _SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -56,6 +56,8 @@ def _shown(field: str, value: Any) -> str:
     text = str(value)
     if field.endswith("_url") and "@" in text:
         return mask_url(text)
+    if field == "sql_connections":
+        text = mask_urls_in(text)
     return text if len(text) <= 200 else text[:200] + "…"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -9,6 +10,8 @@ from pydantic import BaseModel, SecretStr
 
 MASK = "********"
 _SECRET_QUERY_KEYS = frozenset({"password", "passwd", "token", "secret", "key", "api_key", "access_key", "secret_key"})
+
+_IN_ADDRESS = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s@]+(@)")
 
 
 def mask_url(url: str) -> str:
@@ -35,6 +38,11 @@ def mask_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=netloc, query=query))
 
 
+def mask_urls_in(text: str) -> str:
+    """``text`` with the passwords of every address in it replaced."""
+    return _IN_ADDRESS.sub(rf"\1{MASK}\2", text)
+
+
 def masked(settings: BaseModel) -> dict[str, Any]:
     """Every field of ``settings`` as plain JSON data, secrets masked."""
     return {name: _masked_value(name, getattr(settings, name)) for name in type(settings).model_fields}
@@ -47,6 +55,8 @@ def _masked_value(name: str, value: Any) -> Any:
         return mask_url(value)
     if isinstance(value, tuple):
         return [str(item) for item in value]
-    if isinstance(value, dict | bool | int | float) or value is None:
+    if isinstance(value, dict):
+        return {key: mask_url(text) if isinstance(text, str) else text for key, text in value.items()}
+    if isinstance(value, bool | int | float) or value is None:
         return value
     return str(value)

@@ -17,6 +17,11 @@ _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _DATABASE_SCHEMES = ("sqlite://", "postgresql://", "postgresql+psycopg://", "postgres://")
 
 
+def _system_folders() -> tuple[Path, ...]:
+    """Where a Unix system keeps its logs and its own backups, as far as they are there."""
+    return tuple(path for path in (Path("/var/log"), Path("/var/backups")) if path.is_dir())
+
+
 def _python_libraries() -> tuple[Path, ...]:
     """Where Python distributions are installed here: this environment, its base, the system's."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -71,9 +76,9 @@ class Places(BaseModel):
         "folders (./jobs/mail.py). Only these: an explicit list, because importing a module runs its code.",
     )
     file_roots: Paths = Field(
-        default_factory=lambda: (Path.cwd(), *_python_libraries()),
-        description="Folders under which the file tasks may read. Default: the current folder, and where Python "
-        "distributions are installed, which the shipped audit reads.",
+        default_factory=lambda: (Path.cwd(), *_python_libraries(), *_system_folders()),
+        description="Folders under which the file tasks may read. Default: the current folder, and what the shipped "
+        "plans read: where Python distributions are installed, /var/log and /var/backups.",
     )
     file_write_roots: Paths = Field(
         default_factory=lambda: (Path.cwd(),),

@@ -10,12 +10,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from settings.faces import Faces, Rights
 from settings.masking import masked
 from settings.places import Places
+from settings.reach import Reach
 from settings.running import Scheduling, Working
 
 PREFIX = "FLYWHEEL_"
 
 
-class Settings(Faces, Rights, Working, Scheduling, Places, BaseSettings):
+class Settings(Faces, Reach, Rights, Working, Scheduling, Places, BaseSettings):
     """All settings of an installation. Get one from ``settings.load()`` and pass it down.
 
     Each field is the environment variable ``FLYWHEEL_`` and its name in capitals, or a line of a

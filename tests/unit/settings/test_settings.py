@@ -55,6 +55,10 @@ def test_the_environment_wins_over_dotenv(monkeypatch: pytest.MonkeyPatch, tmp_p
         ("FLYWHEEL_REDIS_URL", "amqp://h", "must begin with redis://, rediss:// or unix://"),
         ("FLYWHEEL_TASK_MODULES", "my-jobs", "'my-jobs' is neither the name of a Python module nor a path"),
         ("FLYWHEEL_LOG_LEVEL", "loud", "FLYWHEEL_LOG_LEVEL=loud: "),
+        ("FLYWHEEL_HTTP_ALLOW", "10.0.0.0/99", "'10.0.0.0/99' is neither a host, an address nor a network"),
+        ("FLYWHEEL_HTTP_ALLOW", "http://x", "'http://x' is neither a host"),
+        ("FLYWHEEL_SQL_CONNECTIONS", "shop=mysql://h/db", "connection 'shop' must begin with sqlite:///"),
+        ("FLYWHEEL_SQL_CONNECTIONS", "Shop=sqlite:///x", "'Shop' is not a connection's name"),
         ("FLYWHEEL_NAMESPACE", "a b", "FLYWHEEL_NAMESPACE=a b: "),
     ],
 )
@@ -88,6 +92,7 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYWHEEL_REDIS_URL", "rediss://:hidden2@host:6380/0")
     monkeypatch.setenv("FLYWHEEL_ARTEFACT_URL", "s3://bucket?secret=hidden3")
     monkeypatch.setenv("FLYWHEEL_FLOWER_AUTH", "me:hidden4")
+    monkeypatch.setenv("FLYWHEEL_SQL_CONNECTIONS", "shop=postgresql://me:hidden5@host/shop")
     loaded = settings.load()
     for shown in (repr(loaded), str(loaded), str(settings.masked(loaded))):
         assert "hidden" not in shown
@@ -98,9 +103,17 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_secret_is_in_the_message_about_a_bad_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYWHEEL_DATABASE_URL", "mysql://me:hidden@host/db")
     monkeypatch.setenv("FLYWHEEL_FLOWER_AUTH", "hidden")
+    monkeypatch.setenv("FLYWHEEL_SQL_CONNECTIONS", "shop=mysql://me:hidden@host/db,a=postgres://b:hidden/x@h/c")
     with pytest.raises(SettingsError) as raised:
         settings.load()
     assert "hidden" not in str(raised.value)
+
+
+def test_there_is_a_connection_for_the_figures_that_plans_keep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLYWHEEL_SQL_CONNECTIONS", "shop=secret://shop-url")
+    connections = settings.load().sql_connections
+    assert connections == {"local": f"sqlite:///{tmp_path}/.flywheel/local.db", "shop": "secret://shop-url"}
+    assert settings.load(sql_connections={"local": "sqlite:////x.db"}).sql_connections == {"local": "sqlite:////x.db"}
 
 
 def test_settings_cannot_be_changed() -> None:
