@@ -57,6 +57,8 @@ class Supervisor:
 
     def _restart(self, child: Child) -> None:
         name = child.command.name
+        if child.status == 0 and name.startswith("worker"):
+            return  # it was drained, and is not wanted back
         if child.status == RECYCLE:
             wait_s = 0.0
         else:

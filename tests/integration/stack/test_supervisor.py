@@ -42,6 +42,17 @@ def test_a_child_that_asks_to_be_recycled_is_started_at_once(tmp_path: Path) -> 
     assert supervisor.stop() == []
 
 
+def test_a_worker_that_was_drained_is_not_started_again(tmp_path: Path) -> None:
+    supervisor = Supervisor()
+    drained = supervisor.start(shell(tmp_path, "exit 0", "worker-drained"))
+    supervisor.start(shell(tmp_path, f"sleep 0.2; exit {RECYCLE}"))  # ends after it, so that it is seen after it
+    supervisor.watch()
+    until(lambda: supervisor.restarts.get("worker-x"))
+    assert supervisor.children()["worker-drained"] is drained
+    assert supervisor.restarts.keys() == {"worker-x"}
+    supervisor.stop()
+
+
 def test_a_child_that_keeps_dying_is_given_up_with_the_end_of_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
