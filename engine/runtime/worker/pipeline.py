@@ -115,5 +115,6 @@ def _shared_inputs(services: Services, delivery: Delivery) -> Inputs | Exception
 
 def _told(failed: list[NodeReport], count: int) -> str:
     first = failed[0]
-    why = f"{first.outcome}: {first.error.type}: {first.error.message}" if first.error else str(first.outcome)
+    # Never the message: it may quote what the body was given, and Flower and its events show this text.
+    why = f"{first.outcome}: {first.error.type}" if first.error else str(first.outcome)
     return why if count == 1 else f"{len(failed)} of {count} nodes; item {first.item} {why}"

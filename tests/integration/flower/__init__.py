@@ -1,0 +1,1 @@
+"""The real Flower on a working installation."""
