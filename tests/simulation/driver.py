@@ -14,7 +14,7 @@ from typing import Any
 EPOCH = 1_700_000_000.0
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - it is no error of the simulation
     """An invariant of the design does not hold."""
 
 
@@ -25,17 +25,16 @@ class Driver:
     ----------
     seed
         The same seed gives the same world, to the last message.
-    tracing
-        Whether to keep the trace; it costs time.
+    trace
+        Gets the lines of the trace; without it there is none, for it costs time.
     """
 
-    def __init__(self, seed: int, tracing: bool = False) -> None:
+    def __init__(self, seed: int, trace: list[str] | None = None) -> None:
         self.chance = random.Random(seed)
         self.now = 0.0
         self.wall_offset = EPOCH
-        self.trace: list[str] = []
         self.pausing = False
-        self._tracing = tracing
+        self._trace = trace
         self._actions: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = 0
 
@@ -74,12 +73,12 @@ class Driver:
 
     def note(self, who: str, what: str) -> None:
         """Add a line to the trace."""
-        if self._tracing:
-            self.trace.append(f"{self.now:10.3f} {who:<10} {what}")
+        if self._trace is not None:
+            self._trace.append(f"{self.now:10.3f} {who:<10} {what}")
 
     @property
     def tracing(self) -> bool:
-        return self._tracing
+        return self._trace is not None
 
 
 class SimClock:

@@ -40,7 +40,11 @@ class Faults:
         chance, driver = self._sim.driver.chance, self._sim.driver
         for name in sorted(self.enabled & set(EVENTS)):
             for _ in range(chance.randint(1, 3)):
-                driver.after(chance.uniform(0.0, self.until) if chance.random() < 0.5 else chance.uniform(0.0, 2.0), self._happen, name)
+                driver.after(
+                    chance.uniform(0.0, self.until) if chance.random() < 0.5 else chance.uniform(0.0, 2.0),
+                    self._happen,
+                    name,
+                )
         driver.after(self.until, self._end)
 
     def rate(self, name: str) -> bool:
@@ -65,7 +69,9 @@ class Faults:
         getattr(self, f"_{name}")()
 
     def _some_s(self, most: float) -> float:
-        return min(self._sim.driver.chance.choice((0.3, 2.0, 6.0, 15.0)), most) * self._sim.driver.chance.uniform(0.3, 1.3)
+        return min(self._sim.driver.chance.choice((0.3, 2.0, 6.0, 15.0)), most) * self._sim.driver.chance.uniform(
+            0.3, 1.3
+        )
 
     def _kill_worker(self) -> None:
         self._sim.replace_worker(self._sim.driver.chance.choice(self._sim.workers))

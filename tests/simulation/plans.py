@@ -77,7 +77,7 @@ def _add_stand_in(draft: _Draft, step: CompiledStep) -> None:
     draft.stand_ins.add(number)
     draft.add(
         CompiledStep(
-            no=number, path=f"s{number}", task="t.plain", with_={"why": "{{ steps.s%d.state }}" % step.no},
+            no=number, path=f"s{number}", task="t.plain", with_={"why": f"{{{{ steps.s{step.no}.state }}}}"},
             names={step.path: step.no}, reads=(step.no,), parents=(step.no,), fallback_of=step.no,
             retry=_retry(draft.chance), effects=draft.chance.choice(_EFFECTS), queue=step.queue,
         )
@@ -108,7 +108,9 @@ def _fanned(draft: _Draft, step: CompiledStep, sees: list[int], *, often: bool) 
     upstream = [no for no in sees if draft.steps[no].join.kind not in EAGER]
     if upstream and chance.random() < 0.6:
         source = draft.steps[chance.choice(upstream)]
-        over = f"{{{{ steps.{source.path}.output }}}}" if source.fanned else f"{{{{ steps.{source.path}.output.list }}}}"
+        over = (
+            f"{{{{ steps.{source.path}.output }}}}" if source.fanned else f"{{{{ steps.{source.path}.output.list }}}}"
+        )
         return replace(step, for_each=over, with_={**step.with_, **own})
     return replace(step, for_each=list(range(chance.randint(0, draft.most_items))), with_={**step.with_, **own})
 

@@ -48,6 +48,7 @@ class SimRedis:
         self.down = False
         self.woken: Callable[[], None] = lambda: None
         self.granted: Callable[[str], None] = lambda token: None
+        self.acknowledged: Callable[[Report], None] = lambda report: None
         self.losses = 0
         self._lease_s = lease_s
         self._made = 0
@@ -107,12 +108,17 @@ class SimRedis:
     def read_reports(self, shard: int, after: str, count: int, block_s: float) -> Sequence[tuple[str, Report | None]]:
         ms, _, number = after.partition("-")
         behind = (int(ms), int(number or 0))
-        found = [(f"{entry[0]}-{entry[1]}", Report.from_bytes(raw)) for entry, raw in self.data.stream if entry > behind]
+        found = [
+            (f"{entry[0]}-{entry[1]}", Report.from_bytes(raw)) for entry, raw in self.data.stream if entry > behind
+        ]
         return found[:count]
 
     def delete_reports(self, shard: int, entries: Sequence[str]) -> None:
         gone = set(entries)
         if gone:
+            for entry, raw in self.data.stream:
+                if f"{entry[0]}-{entry[1]}" in gone:
+                    self.acknowledged(Report.from_bytes(raw))
             self.data.stream = [entry for entry in self.data.stream if f"{entry[0][0]}-{entry[0][1]}" not in gone]
 
     def leases(self, shard: int) -> dict[str, float]:

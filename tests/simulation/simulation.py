@@ -40,10 +40,12 @@ _AFTERWARDS_S = 40.0
 class Simulation:
     """The world of one seed."""
 
-    def __init__(self, seed: int, *, disturbed: bool, tracing: bool = False, only: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, seed: int, *, disturbed: bool, trace: list[str] | None = None, only: frozenset[str] | None = None
+    ) -> None:
         self.seed = seed
         own = random.Random(f"{seed}/world")
-        self.driver = Driver(seed, tracing)
+        self.driver = Driver(seed, trace)
         self.journal = SimJournal(self.driver, committed=[self._committed])
         self.redis = SimRedis(self.driver, lease_s=10.0)
         self.redis.woken = self._woken
@@ -51,6 +53,7 @@ class Simulation:
         self.artefacts: Any = SimArtefacts(self)
         self.broker = SimBroker(self)
         self.audit = Audit(self)
+        self.redis.acknowledged = self.audit.acknowledged
         self.workers: list[SimWorker] = []
         self.schedulers: list[SimScheduler] = []
         self.plans: dict[str, CompiledPlan] = {}
@@ -64,7 +67,8 @@ class Simulation:
         self.policy = Policy(page=2) if small else Policy()
         self.limits = Limits({"db": 2}, {"t.rated": Rate(4.0, 3)})
         until = own.choice((3.0, 10.0, 30.0))
-        chosen = _chosen(own) if only is None else set(only)
+        drawn = _chosen(own)
+        chosen = drawn if only is None else set(only)
         self.faults = Faults(self, chosen if disturbed else set(), until)
         self._submit_runs(own, disturbed)
         if disturbed:
@@ -251,22 +255,29 @@ class _Log:
         self.info = self.warning = self.error = sim.log
 
 
-def simulate(seed: int, *, tracing: bool = False, only: frozenset[str] | None = None) -> Outcome:
-    """Run the world of ``seed``. Raises ``Violation``, which names the seed and how to replay it."""
+def simulate(seed: int, *, trace: list[str] | None = None, only: frozenset[str] | None = None) -> Outcome:
+    """Run the world of ``seed``. Raises ``Violation``, which names the seed and how to replay it.
+
+    Parameters
+    ----------
+    trace
+        Gets the lines of the trace, if given.
+    only
+        The kinds of faults, instead of those that follow from the seed.
+    """
     calm = sim = Simulation(seed, disturbed=False)
     try:
         with _engine_in(calm):
             calm.run()
             calm.audit.ended(None)
-        sim = Simulation(seed, disturbed=True, tracing=tracing, only=only)
+        sim = Simulation(seed, disturbed=True, trace=trace, only=only)
         with _engine_in(sim):
             sim.run()
             sim.audit.ended(calm)
     except Exception as error:
-        told = "\n".join(sim.driver.trace[-4000:]) if tracing else ""
         where = "undisturbed" if sim is calm else f"disturbed by {sorted(sim.faults.enabled)}"
         raise Violation(
-            f"{told}\nseed {seed}, {where}, at {sim.driver.now:.3f} s: {type(error).__name__}: {error}\n"
+            f"seed {seed}, {where}, at {sim.driver.now:.3f} s: {type(error).__name__}: {error}\n"
             f"replay: scripts/soak simulation --seed {seed}"
         ) from error
     journal = sim.journal

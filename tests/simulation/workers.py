@@ -33,7 +33,7 @@ BEGUN_MARK_S = 0.3
 _PARKED = -1.0
 
 
-class NotOurs(Exception):
+class NotOurs(Exception):  # noqa: N818 - no error: the scheduler took the node back
     """The permit is gone: say nothing."""
 
 
@@ -125,7 +125,9 @@ class SimWorker:
         if self.stopping:
             return None
         try:
-            message = self.prefetched.popleft() if self.prefetched else self.redis(lambda: self.sim.redis.pop(self.queues))
+            message = (
+                self.prefetched.popleft() if self.prefetched else self.redis(lambda: self.sim.redis.pop(self.queues))
+            )
         except Unavailable:
             return None
         return message

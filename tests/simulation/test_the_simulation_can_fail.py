@@ -1,0 +1,159 @@
+"""A simulation that cannot fail shows nothing: the engine is broken on purpose, and each time it is noticed.
+
+Each mutation leaves out one thing that an invariant rests on. The worlds are those in which it counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine.errors import Unavailable
+from engine.runtime.inflight import Inflight
+from engine.runtime.leader import Leader
+from engine.runtime.outbox import Outbox
+from engine.scheduling import attempts, core, restoring, steps
+from engine.scheduling.events import PermitsRevoked
+from engine.scheduling.joins import JoinVerdict
+from engine.scheduling.records import Begun, RunChanged
+from engine.scheduling.turn import Turn
+from tests.simulation.driver import Violation
+from tests.simulation.journal import SimJournal
+from tests.simulation.redis import SimRedis
+from tests.simulation.simulation import simulate
+
+Patch = pytest.MonkeyPatch
+_MOST = 300
+
+
+def skip_the_fence(patch: Patch) -> None:
+    patch.setattr(SimJournal, "_fence", lambda journal, epoch: None)
+
+
+def accept_stale_attempts(patch: Patch) -> None:
+    def reported(turn: Any, run: Any, no: int, report: Any, worker: str) -> bool:
+        active = run.active.get((no, report.item))
+        if active is not None:
+            active.attempt = report.attempt
+        return kept(turn, run, no, report, worker)
+
+    kept = attempts.reported
+    patch.setattr(attempts, "reported", reported)
+
+
+def publish_before_the_commit(patch: Patch) -> None:
+    def dispatch(leader: Leader) -> None:
+        kept(leader)
+        with contextlib.suppress(Unavailable):
+            leader._inflight.send()
+
+    kept = Leader._dispatch
+    patch.setattr(Leader, "_dispatch", dispatch)
+
+
+def do_not_ask_for_the_permit_at_begin(patch: Patch) -> None:
+    patch.setattr(SimRedis, "begin", lambda *told: True)
+
+
+def drop_a_retry(patch: Patch) -> None:
+    patch.setattr(core.attempts, "ready_again", lambda turn, run, no, item: None)
+
+
+def repeat_a_lost_external_body(patch: Patch) -> None:
+    patch.setattr(attempts, "_is_not_its_fault", lambda outcome: False)
+    patch.setattr(attempts, "_after_failure", lambda *told: (0.0, ""))
+
+
+def forget_restored_attempts(patch: Patch) -> None:
+    patch.setattr(restoring, "_restore_attempt", lambda turn, run, row: None)
+
+
+def acknowledge_before_the_commit(patch: Patch) -> None:
+    def commit(leader: Leader) -> bool:
+        with contextlib.suppress(Unavailable):
+            leader._world.hot.delete_reports(0, leader._acknowledge)
+        return kept(leader)
+
+    kept = Leader._commit
+    patch.setattr(Leader, "_commit", commit)
+
+
+def tell_that_permits_are_gone_before_they_are(patch: Patch) -> None:
+    def revoke(inflight: Inflight, run: Any) -> Any:
+        return PermitsRevoked(run.id, frozenset(run.active))
+
+    patch.setattr(Inflight, "revoke", revoke)
+
+
+def never_publish_again(patch: Patch) -> None:
+    patch.setattr(Outbox, "missing", lambda outbox, lengths, now: [])
+
+
+def publish_again_at_every_look(patch: Patch) -> None:
+    patch.setattr(Outbox, "_is_missing", lambda outbox, sent, now: True)
+
+
+def believe_every_delivery(patch: Patch) -> None:
+    patch.setattr(Leader, "_credible", lambda leader, event: True)
+
+
+def start_with_an_open_join(patch: Patch) -> None:
+    patch.setattr(steps, "judge", lambda run, no: JoinVerdict.HOLDS)
+
+
+def never_give_a_silent_worker_up(patch: Patch) -> None:
+    patch.setattr(Outbox, "silent", lambda outbox, now, lease_s: [])
+
+
+def keep_a_partial_result_secret(patch: Patch) -> None:
+    record = Turn.record
+
+    def told(turn: Turn, entry: Any) -> None:
+        record(turn, replace(entry, partial=False) if isinstance(entry, RunChanged) else entry)
+
+    patch.setattr(Turn, "record", told)
+
+
+def grant_before_the_mark_is_stored(patch: Patch) -> None:
+    record = Turn.record
+
+    def told(turn: Turn, entry: Any) -> None:
+        if not isinstance(entry, Begun):
+            record(turn, entry)
+
+    patch.setattr(Turn, "record", told)
+
+
+MUTATIONS: tuple[Callable[[Patch], None], ...] = (
+    skip_the_fence, accept_stale_attempts, publish_before_the_commit, do_not_ask_for_the_permit_at_begin, drop_a_retry,
+    repeat_a_lost_external_body, forget_restored_attempts, acknowledge_before_the_commit,
+    tell_that_permits_are_gone_before_they_are, never_publish_again,
+    publish_again_at_every_look, believe_every_delivery, start_with_an_open_join, never_give_a_silent_worker_up,
+    keep_a_partial_result_secret, grant_before_the_mark_is_stored,
+)  # fmt: skip
+
+
+WORLDS = {
+    believe_every_delivery: (
+        330,
+        frozenset({"slow_call", "lost_reply", "late_message", "redis_flush", "redis_restart"}),
+    ),
+}
+"""First seed and faults of the worlds in which a rare mutation counts."""
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
+def test_a_broken_engine_is_noticed(mutation: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    first, faults = WORLDS.get(mutation, (0, None))
+    mutation(monkeypatch)
+    for seed in range(first, first + _MOST):
+        try:
+            simulate(seed, only=faults)
+        except Violation as violation:
+            print(f"noticed at seed {seed}: {violation}")
+            return
+    pytest.fail(f"nobody noticed in {_MOST} worlds")
