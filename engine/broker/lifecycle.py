@@ -16,8 +16,11 @@ from typing import Any, Protocol
 from celery import Celery, signals
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker import state
+from kombu.asynchronous import get_event_loop
 
+from engine.broker.closing import ClosesAtOnce
 from engine.broker.events import EventsByTime
+from engine.broker.pool import PreforkPool
 
 EX_RECYCLE = 75
 """Exit code (EX_TEMPFAIL) that asks a supervisor for a fresh process."""
@@ -80,10 +83,10 @@ class WorkerProcess:
         self._hooks = hooks
         self._beat_at = time.monotonic()
         self._connect()
-        app.steps["consumer"].add(EventsByTime)
+        app.steps["consumer"].update((EventsByTime, ClosesAtOnce))
         self._worker = app.Worker(
             hostname=name,
-            pool=pool,
+            pool=PreforkPool if pool == "prefork" else pool,
             concurrency=concurrency,
             queues=list(queues),
             loglevel=log_level,
@@ -101,6 +104,7 @@ class WorkerProcess:
     def stop(self, exit_code: int) -> None:
         """Take no more messages, let bodies finish, then leave ``run``. From any thread."""
         state.should_stop = exit_code
+        self._wake()
 
     def active(self) -> list[dict[str, Any]]:
         """The deliveries that a slot works on. From any thread."""
@@ -127,9 +131,21 @@ class WorkerProcess:
         # Strong references: these receivers are nobody else's.
         signals.worker_process_init.connect(lambda **_: hooks.child_started(), weak=False)
         signals.worker_ready.connect(self._on_ready, weak=False)
-        signals.worker_shutting_down.connect(lambda **_: hooks.stopping(), weak=False)
+        signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
         signals.task_failure.connect(self._on_failure, weak=False)
         signals.task_unknown.connect(self._on_unknown, weak=False)
+
+    def _on_shutting_down(self, **_: Any) -> None:
+        # In a signal's handler: the main loop may hold the lock that waking it takes, and goes on to
+        # wait for up to a second if nobody does.
+        threading.Thread(target=self._wake, name="wake", daemon=True).start()
+        self._hooks.stopping()
+
+    def _wake(self) -> None:
+        """Let the main loop look around now. Not from its own thread."""
+        hub = get_event_loop()
+        if hub is not None:
+            hub.call_soon(_nothing)  # type: ignore[no-untyped-call]  # kombu says it is typed and is not
 
     def _on_ready(self, sender: Any, **_: Any) -> None:
         sender.timer.call_repeatedly(_BEAT_S, self._beat)
@@ -151,3 +167,7 @@ class WorkerProcess:
     def _on_unknown(self, message: Any, **_: Any) -> None:
         with contextlib.suppress(ValueError, TypeError, KeyError, IndexError):
             self._hooks.unknown(message.payload[1]["delivery"])
+
+
+def _nothing() -> None:
+    """What a loop is woken with."""

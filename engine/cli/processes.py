@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -71,7 +70,7 @@ def worker(
     from engine.runtime.worker import main  # lazy: celery
 
     admit_current_folder()
-    sys.exit(main(served, chosen_pool, slots, settings))
+    main(served, chosen_pool, slots, settings)
 
 
 def _served(queues: str | None, settings: Settings) -> tuple[str, ...]:

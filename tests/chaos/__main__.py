@@ -38,7 +38,7 @@ def main() -> int:
         while time.monotonic() < end:
             try:
                 soak_once(stack, ledger, f"{seed}/{number}")
-            except AssertionError as error:
+            except (AssertionError, TimeoutError) as error:
                 print(f"seed {seed}, run {number}: {error}\nagain: scripts/soak chaos --seed {seed} --first {number}")
                 return 1
             number += 1

@@ -165,8 +165,17 @@ class Disturbed:
             self._check(view)
         except AssertionError:
             self.stack.show(self.run)
+            print(self.story())
             raise
         return view
+
+    def story(self) -> str:
+        """What bodies that began more than once said."""
+        repeated = {node for node, count in self.ledger.executions(self.run).items() if count > 1}
+        lines = [line for line in self.ledger.lines(self.run) if line.node in repeated]
+        return "\n".join(
+            f"{line.wall:.3f} {line.node} {line.event} attempt {line.attempt} {line.pid}" for line in lines
+        )
 
     def _check(self, view: RunView) -> None:
         assert view.state is RunState.SUCCEEDED, f"{self.label}: {view.state}: {view.reason}"

@@ -140,13 +140,14 @@ FAULTS = (
     Fault("freeze the io worker", lambda stack, chance: _freeze(stack.io, chance), IO, IO),
     Fault("freeze a scheduler", lambda stack, chance: _freeze(chance.choice(stack.schedulers), chance)),
     Fault("freeze Redis", _freeze_redis),
-    Fault("lose Redis", _lose_redis, CPU + IO, IO),
-    Fault("FLUSHALL", lambda stack, chance: stack.redis.flush(), CPU + IO, IO),
+    # What Redis takes with it is also what had been reported and was not committed yet.
+    Fault("lose Redis", _lose_redis, 2 * (CPU + IO), 2 * IO),
+    Fault("FLUSHALL", lambda stack, chance: stack.redis.flush(), 2 * (CPU + IO), 2 * IO),
     Fault("cut connections", _cut_connections),
     Fault("double messages", _double_messages),
     Fault("lose messages", _lose_messages),
     Fault("lock the database", _lock_database),
-    Fault("everything dies", _everything, CPU + IO, IO),
+    Fault("everything dies", _everything, 3 * (CPU + IO), 3 * IO),
 )
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from engine.broker.app import declare, make_app, register_tasks
 from engine.broker.lifecycle import EX_RECYCLE, WorkerProcess
 from engine.hotstate.worker import WorkerHotState
 from engine.plan.registry import load_task_modules
 from engine.runtime.ports import WorkerInfo
-from engine.runtime.worker.body import BODY_THREAD
 from engine.runtime.worker.losses import Losses
 from engine.runtime.worker.pipeline import Pipeline
 from engine.runtime.worker.services import ShutdownSign, open_services
@@ -28,8 +28,8 @@ _LOG = logging.getLogger(__name__)
 _LAST_WORDS_S = 2.0
 
 
-def main(queues: Sequence[str], pool: str, concurrency: int, settings: Settings, name: str | None = None) -> int:
-    """Run a worker in this process until it is told to stop.
+def main(queues: Sequence[str], pool: str, concurrency: int, settings: Settings, name: str | None = None) -> NoReturn:
+    """Run a worker in this process until it is told to stop, and end the process.
 
     Parameters
     ----------
@@ -41,15 +41,10 @@ def main(queues: Sequence[str], pool: str, concurrency: int, settings: Settings,
         Slots.
     name
         Node name without the host, as Flower shows it; by default the first queue and the process id.
-
-    Returns
-    -------
-    int
-        Exit code for this process.
     """
     _set_up_logging(settings)
     worker = Worker(queues, pool, concurrency, settings, name or f"{queues[0]}.{os.getpid()}")
-    return worker.run()
+    worker.run()
 
 
 class Worker:
@@ -76,16 +71,18 @@ class Worker:
             self._process, self._hot, info, settings.heartbeat_s, settings.worker_lease_s, self._recycle
         )
 
-    def run(self) -> int:
-        """Work until stopped; the exit code."""
+    def run(self) -> NoReturn:
+        """Work until stopped, and end this process with its exit code."""
         if not self._prefork:
             self._open()
         code = self._process.run()
         self._watch.end()
         logging.shutdown()
-        if any(thread.name == BODY_THREAD for thread in threading.enumerate()):
-            os._exit(code)  # an abandoned body must neither hold up the exit nor run while Python is taken down
-        return code
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Taking Python down takes a third of a second, and nothing here needs it. An abandoned body
+        # must neither hold up the exit nor run meanwhile.
+        os._exit(code)
 
     def child_started(self) -> None:
         """See ``Hooks``."""
