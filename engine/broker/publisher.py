@@ -111,8 +111,10 @@ def described(delivery: Delivery) -> tuple[str, str]:
     """What Flower shows as arguments, and the literal dict that its ``kwargs:run=…`` search reads."""
     first = delivery.nodes[0]
     node = node_key(delivery.path, first.item, delivery.fanned)
+    # Flower's table shows 40 characters of each column: what tells one row from the next goes first here,
+    # and the run first there.
     shown = (
-        f"run={delivery.run_id} step={delivery.path} node={node} attempt={first.attempt} nodes={len(delivery.nodes)}"
+        f"node={node} attempt={first.attempt} nodes={len(delivery.nodes)} step={delivery.path} run={delivery.run_id}"
     )
     searchable = {"run": delivery.run_id, "step": delivery.path, "node": node, "attempt": first.attempt}
     return shown, repr(searchable)

@@ -88,7 +88,7 @@ def test_flower_lists_queues_task_types_and_ids_and_no_payload(flower: tuple[_Fl
     assert {task["name"] for task in tasks.values()} == {"t.echo", "t.fail"}
     # A failed node looks failed, so that Flower's own filters find it.
     [found] = _until(lambda: _failed(service.get(f"/api/tasks?{query}")))
-    assert found["args"] == "run=r_2 step=classify node=classify attempt=1 nodes=1"
+    assert found["args"] == "node=classify attempt=1 nodes=1 step=classify run=r_2"
     echoed = json.dumps([task for task in tasks.values() if task["name"] == "t.echo"])
     assert "hush" not in echoed
     queues = service.get("/api/queues/length")["active_queues"]

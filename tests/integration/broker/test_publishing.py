@@ -42,7 +42,7 @@ def test_a_message_carries_the_delivery_and_shows_ids_only(app: Celery, redis_se
     assert isinstance(headers, dict)
     assert headers["id"] == "tok"
     assert headers["task"] == "files.read"
-    assert headers["argsrepr"] == "run=r_1 step=inspect node=inspect[17] attempt=1 nodes=2"
+    assert headers["argsrepr"] == "node=inspect[17] attempt=1 nodes=2 step=inspect run=r_1"
     shown = ast.literal_eval(headers["kwargsrepr"])
     assert shown == {"run": "r_1", "step": "inspect", "node": "inspect[17]", "attempt": 1}
     assert "hush" not in json.dumps(headers)

@@ -111,9 +111,9 @@ def test_flower_shows_queues_types_and_ids_to_those_who_may_and_no_payload(
     mine = installation.wait(lambda: len(found := flower.search(f"kwargs:run={run_id}")) == 3 and found)
     assert {task["name"] for task in mine.values()} == {"flower.keep", "flower.spill"}
     assert sorted(task["args"] for task in mine.values()) == [
-        f"run={run_id} step=keep node=keep[0] attempt=1 nodes=1",
-        f"run={run_id} step=keep node=keep[1] attempt=1 nodes=1",
-        f"run={run_id} step=spill node=spill attempt=1 nodes=1",
+        f"node=keep[0] attempt=1 nodes=1 step=keep run={run_id}",
+        f"node=keep[1] attempt=1 nodes=1 step=keep run={run_id}",
+        f"node=spill attempt=1 nodes=1 step=spill run={run_id}",
     ]
     assert {task["name"] for task in flower.search(f"kwargs:run={other}").values()} == {"scale.nothing"}
     assert flower.search(f"kwargs:run={run_id[:-1]}") == {}
