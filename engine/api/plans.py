@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.dag.compile import compile_plan, freeze_task_defaults
 from engine.dag.compiled import CompiledPlan
+from engine.dag.whole import whole_plan
 from engine.errors import UsageError
-from engine.plan.files import check_inputs, find_plan, plan_files, resolve
+from engine.plan.files import check_inputs, find_plan, plan_files
 from engine.plan.model import Plan
 from engine.plan.registry import load_task_modules
 from settings import Settings
@@ -47,11 +47,13 @@ def prepare(plan: str | Path | Plan, settings: Settings) -> Prepared:
         A step needs a queue that this installation does not have.
     """
     admit_current_folder()
-    written = plan if isinstance(plan, Plan) else find_plan(str(plan), settings.plan_paths)
-    resolved = resolve(written, lambda name: find_plan(name, settings.plan_paths))
     registry = load_task_modules(settings.task_modules)
-    frozen = freeze_task_defaults(resolved, registry)
-    prepared = Prepared(frozen, compile_plan(frozen, registry))
+    frozen, compiled = whole_plan(
+        lambda: plan if isinstance(plan, Plan) else find_plan(str(plan), settings.plan_paths),
+        lambda name: find_plan(name, settings.plan_paths),
+        registry,
+    )
+    prepared = Prepared(frozen, compiled)
     _check_pools(prepared, settings)
     unknown = [queue for queue in prepared.queues if queue not in settings.queues]
     if unknown:

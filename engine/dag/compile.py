@@ -18,13 +18,15 @@ from engine.dag.ordering import cycles, generations
 from engine.errors import NotFound, PlanError
 from engine.plan.binding import binding_of
 from engine.plan.model import Plan, Step, plan_hash
-from engine.plan.names import nearest
+from engine.plan.pauses import uncollected
+from engine.plan.problems import placed
 from engine.plan.registry import Registry
 from engine.plan.tasktype import Effects, TaskType
 
 _ON_FAILURE = {kind.value: kind for kind in OnFailure}
 
 
+@uncollected
 def compile_plan(plan: Plan, registry: Registry | None = None) -> CompiledPlan:
     """The compiled form of a plan whose sub-plans are put in.
 
@@ -45,9 +47,10 @@ def compile_plan(plan: Plan, registry: Registry | None = None) -> CompiledPlan:
     task_types = _task_types(drafts, registry, problems) if registry is not None else {}
     levels = generations(drafts)
     for cycle in cycles(drafts, levels):
-        problems.add(f"steps wait for each other: {' -> '.join(cycle)}", "steps")
+        way = " -> ".join(draft.path for draft in cycle)
+        problems.add(f"steps wait for each other: {way}", cycle[0].where, of_key=True)
     if problems.found:
-        raise PlanError(problems.found)
+        raise PlanError(placed(plan, problems.found))
     order = sorted(range(len(drafts)), key=lambda position: (levels[position] or 0, drafts[position].path))
     return CompiledPlan(
         name=plan.name,
@@ -116,7 +119,7 @@ def _task_types(drafts: Sequence[Draft], registry: Registry, problems: Problems)
             try:
                 found[draft.task] = registry.get(draft.task)
             except NotFound as error:
-                problems.add(str(error), f"{draft.where}.task")
+                problems.add(str(error), (*draft.where, "task"))
                 continue
         _check_arguments(draft, found[draft.task], problems)
     return found
@@ -126,10 +129,10 @@ def _check_arguments(draft: Draft, task_type: TaskType, problems: Problems) -> N
     binding = binding_of(task_type)
     if not binding.any_name:
         for name in draft.with_.keys() - binding.parameters.keys():
-            message = f"{draft.task} has no argument {name!r}{nearest(name, binding.parameters)}"
-            problems.add(message, f"{draft.where}.with.{name}")
+            what, where = f"{draft.task} has no argument", (*draft.where, "with", name)
+            problems.add_unknown(what, name, binding.parameters, where, of_key=True)
     for name in sorted(binding.required - draft.with_.keys()):
-        problems.add(f"{draft.task} needs the argument {name!r}", f"{draft.where}.with")
+        problems.add(f"{draft.task} needs the argument {name!r}", (*draft.where, "with"), of_key=True)
 
 
 def _numbered(

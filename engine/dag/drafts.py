@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.dag.compiled import Join, JoinKind
-from engine.errors import Problem
 from engine.plan.clauses import AtLeast, Tolerate
+from engine.plan.document import PROBLEMS_LIMIT, Loc
 from engine.plan.model import Plan, Step
-
-PROBLEMS_LIMIT = 100
-"""More than anybody reads."""
+from engine.plan.names import nearest
+from engine.plan.problems import Finding
 
 
 class Problems:
-    """What was found wrong, up to a limit."""
+    """What was found wrong, up to a limit, each at a path in the whole plan."""
 
     def __init__(self) -> None:
-        self.found: list[Problem] = []
+        self.found: list[Finding] = []
 
-    def add(self, message: str, where: str) -> None:
-        if len(self.found) < PROBLEMS_LIMIT:
-            self.found.append(Problem(message, where))
+    @property
+    def full(self) -> bool:
+        """Whether more would be told than anybody reads."""
+        return len(self.found) >= PROBLEMS_LIMIT
+
+    def add(self, message: str, loc: Loc, *, of_key: bool = False) -> None:
+        """Note a problem with what is at ``loc``, or with the key there."""
+        if not self.full:
+            self.found.append(Finding(message, loc, of_key))
+
+    def add_unknown(self, what: str, name: str, known: Iterable[str], loc: Loc, *, of_key: bool = False) -> None:
+        """Note a name that is not known; the near one is looked for only if anybody will read it."""
+        if not self.full:
+            self.add(f"{what} {name!r}{nearest(name, known)}", loc, of_key=of_key)
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +43,7 @@ class Scope:
     Parameters
     ----------
     prefix, where
-        What its steps' paths and the places of their problems start with.
+        What its steps' paths, and the paths of their problems in the whole plan, start with.
     names
         Local step names to positions in the list of drafts.
     enter, leave
@@ -44,7 +55,7 @@ class Scope:
 
     plan: Plan
     prefix: str = ""
-    where: str = ""
+    where: Loc = ()
     names: dict[str, int] = field(default_factory=dict)
     enter: int | None = None
     leave: int | None = None
@@ -60,7 +71,7 @@ class Draft:
     """
 
     path: str
-    where: str
+    where: Loc
     step: Step
     task: str
     with_: dict[str, Any]

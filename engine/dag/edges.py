@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.dag.compiled import Join, JoinKind
 from engine.dag.drafts import Draft, Problems, Scope
 from engine.dag.inline import LEAVE_TASK
 from engine.plan import expressions
 from engine.plan.clauses import FallBack
-from engine.plan.names import nearest
+from engine.plan.document import Loc
 from engine.plan.references import NOTHING, References
-from engine.plan.templates import has_template, lone_reference, references, texts
+from engine.plan.templates import has_template, lone_reference, placed_texts, references, texts
 
 _LENIENT = (JoinKind.ANY, JoinKind.AT_LEAST, JoinKind.TOLERATE)
 _ENTERED = "inputs"
@@ -32,12 +34,13 @@ def connect(drafts: list[Draft], scopes: list[Scope], problems: Problems) -> Non
 def check_outputs(scope: Scope, problems: Problems) -> dict[str, int]:
     """What ``steps.NAME`` means in a plan's outputs."""
     names: dict[str, int] = {}
-    where = f"{scope.where}outputs"
-    for text in texts(scope.plan.outputs):
+    outputs, where = scope.plan.outputs, (*scope.where, "outputs")
+    for loc, text in placed_texts(outputs, where):
         if lone_reference(text) is None:
-            problems.add(f"{text[:80]!r} is no lone reference: an output is a literal or one reference", where)
-    found = references(scope.plan.outputs)
-    _check_references(found, scope, where, problems, fanned=False)
+            problems.add(f"{text[:80]!r} is no lone reference: an output is a literal or one reference", loc)
+    found = references(outputs)
+    if not _hold(found, scope, fanned=False):
+        _blame(outputs, where, scope, problems, fanned=False)
     for name in found.steps:
         if name in scope.names:
             names[name] = scope.names[name]
@@ -54,16 +57,19 @@ def _follow_references(draft: Draft, problems: Problems) -> None:
         return
     fanned = step.for_each is not None
     arguments = references(draft.with_)
-    _check_references(arguments, scope, f"{where}.with", problems, fanned=fanned)
+    if not _hold(arguments, scope, fanned=fanned):
+        _blame(draft.with_, (*where, "with"), scope, problems, fanned=fanned)
     draft.reads_inputs = _inputs_read(arguments, scope)
     condition = items = NOTHING
     if draft.when is not None:
         condition = expressions.references(draft.when)
-        _check_references(condition, scope, f"{where}.when", problems, fanned=fanned)
+        if not _hold(condition, scope, fanned=fanned):
+            _tell(condition, (*where, "when"), scope, problems, fanned=fanned)
         draft.when_per_item = fanned and condition.uses_item
     if fanned:
         items = references(step.for_each)
-        _check_references(items, scope, f"{where}.for_each", problems, fanned=False)
+        if not _hold(items, scope, fanned=False):
+            _blame(step.for_each, (*where, "for_each"), scope, problems, fanned=False)
     for found, read in ((arguments, True), (condition, False), (items, False)):
         for name in found.steps:
             position = scope.names.get(name)
@@ -74,20 +80,34 @@ def _follow_references(draft: Draft, problems: Problems) -> None:
             if read:
                 draft.reads.add(position)
     if isinstance(step.for_each, list) and any(has_template(text) for text in texts(step.for_each)):
-        problems.add("a list written out holds no templates: refer to one list instead", f"{where}.for_each")
+        problems.add("a list written out holds no templates: refer to one list instead", (*where, "for_each"))
 
 
-def _check_references(found: References, scope: Scope, where: str, problems: Problems, *, fanned: bool) -> None:
+def _hold(found: References, scope: Scope, *, fanned: bool) -> bool:
+    """Whether everything referred to is there."""
     if found is NOTHING:
-        return
+        return True
+    known = found.steps <= scope.names.keys() and found.inputs <= scope.plan.inputs.keys()
+    return known and not found.problems and (fanned or not found.uses_item)
+
+
+def _blame(tree: Any, where: Loc, scope: Scope, problems: Problems, *, fanned: bool) -> None:
+    """Tell what is wrong with the templates in ``tree``, each at its own place."""
+    for loc, text in placed_texts(tree, where):
+        if problems.full:
+            return
+        _tell(references(text), loc, scope, problems, fanned=fanned)
+
+
+def _tell(found: References, loc: Loc, scope: Scope, problems: Problems, *, fanned: bool) -> None:
     for problem in found.problems:
-        problems.add(problem, where)
-    for name in sorted(name for name in found.steps if name not in scope.names):
-        problems.add(f"there is no step {name!r}{nearest(name, scope.names)}", where)
-    for name in sorted(name for name in found.inputs if name not in scope.plan.inputs):
-        problems.add(f"there is no input {name!r}{nearest(name, scope.plan.inputs)}", where)
+        problems.add(problem, loc)
+    for name in sorted(found.steps - scope.names.keys()):
+        problems.add_unknown("there is no step", name, scope.names, loc)
+    for name in sorted(found.inputs - scope.plan.inputs.keys()):
+        problems.add_unknown("there is no input", name, scope.plan.inputs, loc)
     if found.uses_item and not fanned:
-        problems.add("'item' and 'index' mean something only in a step with for_each", where)
+        problems.add("'item' and 'index' mean something only in a step with for_each", loc)
 
 
 def _inputs_read(found: References, scope: Scope) -> frozenset[str]:
@@ -95,10 +115,10 @@ def _inputs_read(found: References, scope: Scope) -> frozenset[str]:
 
 
 def _follow_after(draft: Draft, problems: Problems) -> None:
-    for name in draft.step.after:
+    for number, name in enumerate(draft.step.after):
         position = draft.scope.names.get(name)
         if position is None:
-            problems.add(f"there is no step {name!r}{nearest(name, draft.scope.names)}", f"{draft.where}.after")
+            problems.add_unknown("there is no step", name, draft.scope.names, (*draft.where, "after", number))
         else:
             draft.parents.add(position)
 
@@ -163,12 +183,12 @@ def _leave_unless_failed(leaving: Draft, enter: int, watched: list[int], drafts:
 
 
 def _connect_fallback(position: int, draft: Draft, drafts: list[Draft], problems: Problems) -> None:
-    clause, where = draft.step.on_failure, f"{draft.where}.on_failure"
+    clause, where = draft.step.on_failure, (*draft.where, "on_failure", "fall_back")
     if not isinstance(clause, FallBack):
         return
     target = draft.scope.names.get(clause.fall_back)
     if target is None:
-        problems.add(f"there is no step {clause.fall_back!r}{nearest(clause.fall_back, draft.scope.names)}", where)
+        problems.add_unknown("there is no step", clause.fall_back, draft.scope.names, where)
         return
     other = drafts[target]
     reason = None
@@ -192,9 +212,9 @@ def _connect_fallback(position: int, draft: Draft, drafts: list[Draft], problems
 def _check_join(draft: Draft, problems: Problems) -> None:
     count = len(draft.parents) - (draft.fallback_of is not None)
     if draft.join.kind is JoinKind.AT_LEAST and draft.join.count > count:
-        problems.add(f"at_least {draft.join.count} of {count} parents can never hold", f"{draft.where}.join")
+        problems.add(f"at_least {draft.join.count} of {count} parents can never hold", (*draft.where, "join"))
     elif draft.join.kind is JoinKind.ANY and count == 0:
-        problems.add("'any' needs a parent: refer to a step, or name one in after", f"{draft.where}.join")
+        problems.add("'any' needs a parent: refer to a step, or name one in after", (*draft.where, "join"))
 
 
 def _refuse_use_of_fallbacks(drafts: list[Draft], problems: Problems) -> None:
@@ -206,4 +226,5 @@ def _refuse_use_of_fallbacks(drafts: list[Draft], problems: Problems) -> None:
                 problems.add(
                     f"{name!r} runs only in place of {instead!r}: refer to {instead!r}, whose output it then is",
                     draft.where,
+                    of_key=True,
                 )

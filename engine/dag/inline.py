@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.dag.drafts import Draft, Problems, Scope, join_of
+from engine.plan.document import Loc
 from engine.plan.model import Plan, Step
-from engine.plan.names import nearest
 from engine.plan.tasktype import Effects
 from engine.plan.templates import has_template, texts
 
@@ -41,7 +41,7 @@ def _add_scope(scope: Scope, scopes: list[Scope], drafts: list[Draft], problems:
         if len(drafts) > STEPS_LIMIT:
             problems.add(f"with its sub-plans the plan has more than {STEPS_LIMIT:,} steps", scope.where)
             return
-        where = f"{scope.where}steps.{name}"
+        where = (*scope.where, "steps", name)
         if step.plan is not None:
             _add_sub_plan(name, step, scope, scopes, drafts, problems)
             continue
@@ -55,16 +55,16 @@ def _add_scope(scope: Scope, scopes: list[Scope], drafts: list[Draft], problems:
 def _add_sub_plan(
     name: str, step: Step, outer: Scope, scopes: list[Scope], drafts: list[Draft], problems: Problems
 ) -> None:
-    path, where = outer.prefix + name, f"{outer.where}steps.{name}"
+    path, where = outer.prefix + name, (*outer.where, "steps", name)
     if not isinstance(step.plan, Plan):
-        problems.add(f"the sub-plan {step.plan!r} was not put in; resolve the plan first", f"{where}.plan")
+        problems.add(f"the sub-plan {step.plan!r} was not put in; resolve the plan first", (*where, "plan"))
         outer.names[name] = len(drafts)  # so that references to it are no problems of their own
         drafts.append(Draft(path, where, _built_in(step, ENTER_TASK, {}), ENTER_TASK, {}, outer, join_of(step)))
         return
     _check_clauses(step, where, problems)
     given = _given_inputs(step, step.plan, where, problems)
     enter = len(drafts)
-    inner = Scope(step.plan, f"{path}/", f"{where}.plan.", enter=enter)
+    inner = Scope(step.plan, f"{path}/", (*where, "plan"), enter=enter)
     entering = _built_in(step, ENTER_TASK, given)
     drafts.append(Draft(f"{path}/inputs", where, entering, ENTER_TASK, given, outer, join_of(step), step.when))
     _add_scope(inner, scopes, drafts, problems)
@@ -72,7 +72,7 @@ def _add_sub_plan(
     outer.ends.append((enter, inner.leave))
     outputs = {} if step.plan.outputs is None else {"value": step.plan.outputs}
     leaving = _built_in(step, LEAVE_TASK, outputs).model_copy(update={"after": (), "join": "all", "when": None})
-    drafts.append(Draft(path, f"{where}.plan", leaving, LEAVE_TASK, outputs, inner, join_of(leaving)))
+    drafts.append(Draft(path, (*where, "plan"), leaving, LEAVE_TASK, outputs, inner, join_of(leaving)))
 
 
 def _built_in(step: Step, task: str, arguments: dict[str, Any]) -> Step:
@@ -81,25 +81,24 @@ def _built_in(step: Step, task: str, arguments: dict[str, Any]) -> Step:
     return step.model_copy(update={**plain, **facts})
 
 
-def _check_clauses(step: Step, where: str, problems: Problems) -> None:
+def _check_clauses(step: Step, where: Loc, problems: Problems) -> None:
     if step.for_each is not None:
         problems.add(
             "for_each over a sub-plan is not supported yet: make the item's work one task, "
             "or submit the sub-plan once an item",
-            f"{where}.for_each",
+            (*where, "for_each"),
         )
     for clause in _OF_TASKS:
         if getattr(step, clause) != Step.model_fields[clause].default:
-            problems.add("not supported on a sub-plan: put it on the steps inside", f"{where}.{clause}")
+            problems.add("not supported on a sub-plan: put it on the steps inside", (*where, clause), of_key=True)
 
 
-def _given_inputs(step: Step, plan: Plan, where: str, problems: Problems) -> dict[str, Any]:
+def _given_inputs(step: Step, plan: Plan, where: Loc, problems: Problems) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name, value in step.with_.items():
         if name not in plan.inputs:
-            problems.add(
-                f"plan {plan.name!r} has no input {name!r}{nearest(name, plan.inputs)}", f"{where}.with.{name}"
-            )
+            what = f"plan {plan.name!r} has no input"
+            problems.add_unknown(what, name, plan.inputs, (*where, "with", name), of_key=True)
             continue
         given[name] = value
         if next(texts(value), None) is None:
@@ -107,12 +106,12 @@ def _given_inputs(step: Step, plan: Plan, where: str, problems: Problems) -> dic
                 plan.inputs[name].parse(value)
             except ValidationError as error:
                 why = error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"]
-                problems.add(f"no {plan.inputs[name].type}: {why}", f"{where}.with.{name}")
+                problems.add(f"no {plan.inputs[name].type}: {why}", (*where, "with", name))
     for name, declared in plan.inputs.items():
         if name in given:
             continue
         if declared.required:
-            problems.add(f"plan {plan.name!r} needs the input {name!r}", f"{where}.with")
+            problems.add(f"plan {plan.name!r} needs the input {name!r}", (*where, "with"))
         else:
             given[name] = _literal(declared.default)
     return given

@@ -28,14 +28,14 @@ def generations(drafts: Sequence[Draft]) -> list[int | None]:
     return levels
 
 
-def cycles(drafts: Sequence[Draft], levels: Sequence[int | None]) -> list[list[str]]:
-    """Each cycle as paths, first and last the same, in the order in which one waits for the other."""
+def cycles(drafts: Sequence[Draft], levels: Sequence[int | None]) -> list[list[Draft]]:
+    """Each cycle, first and last the same, in the order in which one waits for the other."""
     open_parents = {
         position: sorted(parent for parent in _before(position, drafts) if levels[parent] is None)
         for position, level in enumerate(levels)
         if level is None
     }
-    found: list[list[str]] = []
+    found: list[list[Draft]] = []
     seen: set[int] = set()
     for start in open_parents:
         way: dict[int, None] = {}
@@ -46,7 +46,7 @@ def cycles(drafts: Sequence[Draft], levels: Sequence[int | None]) -> list[list[s
         if position in way:
             steps = list(way)
             loop = steps[steps.index(position) :]
-            found.append([drafts[entry].path for entry in (loop[0], *reversed(loop))])
+            found.append([drafts[entry] for entry in (loop[0], *reversed(loop))])
         seen |= way.keys()
     return found
 

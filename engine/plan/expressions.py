@@ -54,9 +54,9 @@ def evaluate(expression: str, environment: Mapping[str, Any]) -> Any:
     try:
         return _Evaluator(environment).eval(expression, previously_parsed=tree)
     except (InvalidExpression, TooMuch) as error:
-        raise UsageError(f"{expression!r}: {error}") from error
+        raise UsageError(f"{_shown(expression)}: {error}") from error
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{expression!r}: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{_shown(expression)}: {type(error).__name__}: {error}") from error
 
 
 @lru_cache(maxsize=8192)
@@ -86,7 +86,7 @@ def references(expression: str) -> References:
     if not paths and not problems:
         return NOTHING
     found = collect(paths)
-    return References(found.paths, tuple(f"{expression!r}: {text}" for text in (*problems, *found.problems)))
+    return References(found.paths, tuple(f"{_shown(expression)}: {text}" for text in (*problems, *found.problems)))
 
 
 def _path_of(node: ast.AST) -> Path | None:
@@ -104,20 +104,24 @@ def _path_of(node: ast.AST) -> Path | None:
 @lru_cache(maxsize=8192)
 def _parsed(expression: str) -> ast.expr:
     if len(expression) > LENGTH_LIMIT:
-        raise UsageError(f"{expression[:80]!r}…: the expression is longer than {LENGTH_LIMIT:,} characters")
+        raise UsageError(f"{_shown(expression)}: the expression is longer than {LENGTH_LIMIT:,} characters")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise UsageError(f"{expression!r}: this is no expression: {reason}") from error
+        raise UsageError(f"{_shown(expression)}: this is no expression: {reason}") from error
     stack: list[tuple[ast.AST, int]] = [(tree, 0)]
     while stack:
         node, depth = stack.pop()
         why = _refusal(node) if depth <= DEPTH_LIMIT else "it is nested too deep"
         if why:
-            raise UsageError(f"{expression!r}: {why}")
+            raise UsageError(f"{_shown(expression)}: {why}")
         stack.extend((child, depth + 1) for child in ast.iter_child_nodes(node))
     return tree.body
+
+
+def _shown(expression: str) -> str:
+    return repr(expression) if len(expression) <= 80 else f"{expression[:77]!r}…"
 
 
 def _refusal(node: ast.AST) -> str | None:

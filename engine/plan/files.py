@@ -1,4 +1,4 @@
-"""Plans on disk: finding, reading and putting them together, and checking what they are given.
+"""Plans on disk: finding and reading them, and checking what they are given.
 
 Every error names its place, and all of a file's errors come at once. Must not run anything of a plan;
 a ``.py`` plan's module is imported, which is its author's own code.
@@ -7,25 +7,24 @@ a ``.py`` plan's module is imported, which is its author's own code.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from engine.errors import NotFound, PlanError, Problem, UsageError
-from engine.plan.document import Positions, decode, read_yaml
+from engine.plan.document import decode, gather_json, gather_yaml
 from engine.plan.model import Plan
 from engine.plan.names import nearest
+from engine.plan.pauses import uncollected
 from engine.plan.plan_function import PlanFunction
 from engine.plan.problems import problems_of
 from engine.plan.registry import import_path
+from engine.plan.salvage import BrokenPlanError, salvaged
+from engine.plan.source import Source
 
 SUFFIXES = (".yaml", ".yml", ".json", ".py")
-DEPTH_LIMIT = 8
-"""Sub-plans inside sub-plans."""
-STEPS_LIMIT = 200_000
-"""Steps of a plan with all its sub-plans written out."""
 
 
 def load_plan(path: str | Path) -> Plan:
@@ -49,22 +48,30 @@ def load_plan(path: str | Path) -> Plan:
     return read_plan(raw, str(source))
 
 
+@uncollected
 def read_plan(raw: bytes, file: str) -> Plan:
-    """The plan of a file's content; ``file`` names it in errors and tells JSON by its suffix."""
+    """The plan of a file's content; ``file`` names it in errors and tells JSON by its suffix.
+
+    Raises
+    ------
+    BrokenPlanError
+        A ``PlanError`` with every problem that the file alone shows, and with what holds of the plan.
+    """
     text = decode(raw, file)
-    if file.endswith(".json"):
-        _check_json(text, file)
-    data = read_yaml(text, file)
+    data, problems, whole = (gather_json if file.endswith(".json") else gather_yaml)(text, file)
+    if not whole:
+        raise BrokenPlanError(problems)
     if not isinstance(data, dict):
-        raise PlanError([Problem("a plan is a mapping with a name and steps", file=file, line=1, column=1)])
+        problems.append(Problem("a plan is a mapping with a name and steps", file=file, line=1, column=1))
+        raise BrokenPlanError(problems)
+    source = Source(file, text)
     try:
-        return Plan.model_validate(data)
+        plan = Plan.model_validate(data).read_from(source)
     except ValidationError as error:
-        positions: Positions = {}
-        read_yaml(text, file, positions)
-        raise PlanError(problems_of(error, file, positions)) from error
-    except RecursionError as error:
-        raise PlanError([Problem("nested too deep", file=file)]) from error
+        raise BrokenPlanError([*problems, *problems_of(error, source)], salvaged(data, error, source)) from error
+    if problems:
+        raise BrokenPlanError(problems, plan)
+    return plan
 
 
 def plan_files(paths: Iterable[Path]) -> dict[str, Path]:
@@ -95,26 +102,6 @@ def find_plan(name: str, paths: Iterable[Path]) -> Plan:
     if file is None:
         raise NotFound(f"there is no plan {name!r}{nearest(name, files)}")
     return load_plan(file)
-
-
-def resolve(plan: Plan, find: Callable[[str], Plan]) -> Plan:
-    """``plan`` with every sub-plan it names put in.
-
-    Parameters
-    ----------
-    find
-        Gives the plan of a name; raises ``NotFound``.
-
-    Raises
-    ------
-    PlanError
-        Naming every sub-plan that is unknown, contains itself, lies too deep, or makes the whole too large.
-    """
-    resolver = _Resolver(find)
-    whole, _ = resolver.resolve(plan, (plan.name,), "")
-    if resolver.problems:
-        raise PlanError(resolver.problems)
-    return whole
 
 
 def check_inputs(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,68 +144,6 @@ def read_inputs(plan: Plan, texts: Mapping[str, str]) -> dict[str, Any]:
             except (ValueError, RecursionError):
                 continue  # the check says what is wrong with it
     return given
-
-
-class _Resolver:
-    """Puts sub-plans in, each read once."""
-
-    def __init__(self, find: Callable[[str], Plan]) -> None:
-        self.problems: list[Problem] = []
-        self._find = find
-        self._known: dict[str, tuple[Plan, int]] = {}
-
-    def resolve(self, plan: Plan, above: tuple[str, ...], prefix: str) -> tuple[Plan, int]:
-        """The plan with its sub-plans in it, and how many steps it has in all."""
-        steps = dict(plan.steps)
-        total = 0
-        for name, step in plan.steps.items():
-            total += 1
-            if step.plan is None:
-                continue
-            where = f"{prefix}steps.{name}.plan"
-            found = self._sub_plan(step.plan, above, where)
-            if found is not None:
-                steps[name] = step.model_copy(update={"plan": found[0]})
-                total += found[1] + 1
-        if total > STEPS_LIMIT:
-            self._wrong(f"with its sub-plans the plan has more than {STEPS_LIMIT:,} steps", prefix)
-            total = 0  # one problem is enough: plans above are not blamed for it
-        return plan.model_copy(update={"steps": steps}), total
-
-    def _sub_plan(self, wanted: str | Plan, above: tuple[str, ...], where: str) -> tuple[Plan, int] | None:
-        if len(above) > DEPTH_LIMIT:
-            return self._wrong(f"sub-plans lie more than {DEPTH_LIMIT} deep: {' -> '.join(above)}", where)
-        if isinstance(wanted, Plan):
-            return self.resolve(wanted, (*above, wanted.name), f"{where}.")
-        if wanted in above:
-            return self._wrong(f"a plan contains itself: {' -> '.join((*above, wanted))}", where)
-        if wanted not in self._known:
-            try:
-                plan = self._find(wanted)
-            except NotFound as error:
-                return self._wrong(str(error), where)
-            except PlanError as error:
-                self.problems.extend(error.problems)
-                return None
-            self._known[wanted] = self.resolve(plan, (*above, wanted), f"{where}.")
-        return self._known[wanted]
-
-    def _wrong(self, message: str, where: str) -> tuple[Plan, int] | None:
-        """Note a problem; gives nothing, as what was asked for is not there."""
-        if len(self.problems) < 100:
-            self.problems.append(Problem(message, where=where.rstrip(".")))
-        return None
-
-
-def _check_json(text: str, file: str) -> None:
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PlanError(
-            [Problem(f"this is no JSON: {error.msg}", file=file, line=error.lineno, column=error.colno)]
-        ) from error
-    except (RecursionError, ValueError) as error:
-        raise PlanError([Problem(f"this is no JSON that can be read: {error}", file=file)]) from error
 
 
 def _load_python(source: Path, attribute: str) -> Plan:

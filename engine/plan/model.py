@@ -16,6 +16,7 @@ from pydantic import (
     Discriminator,
     Field,
     JsonValue,
+    PrivateAttr,
     StringConstraints,
     Tag,
     TypeAdapter,
@@ -29,6 +30,7 @@ from engine.plan.clauses import Clause, FailureClause, JoinClause, Retry
 from engine.plan.durations import PositiveDuration
 from engine.plan.names import RESERVED_STEPS, Identifier, PlanName, QueueName, TaskName
 from engine.plan.references import lone_reference
+from engine.plan.source import Source
 from engine.plan.tasktype import Effects
 
 InputType = Literal["string", "integer", "number", "boolean", "list", "object", "any"]
@@ -167,6 +169,18 @@ class Plan(Clause):
     """Reserved."""
     schedule: dict[str, JsonValue] | None = None
     """Reserved."""
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @property
+    def source(self) -> Source:
+        """Where it was read from; kept by copies, never stored."""
+        return self._source
+
+    def read_from(self, source: Source) -> Self:
+        """The same plan, knowing where it was read from."""
+        copy = self.model_copy()
+        copy._source = source
+        return copy
 
     @field_validator("steps")
     @classmethod

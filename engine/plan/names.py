@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -34,9 +34,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     str
         Starts with ``; `` or is empty, so that it can be put behind any message.
     """
-    names = set(known)
-    if len(names) > _COMPARED:
+    if isinstance(known, Sized) and len(known) > _COMPARED:
         return ""
+    names = set(known)
     close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"

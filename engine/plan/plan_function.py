@@ -17,10 +17,11 @@ from typing import Any, Generic, ParamSpec, TypeVar, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from engine.errors import PlanError, Problem, UsageError
+from engine.errors import PlanError, UsageError
 from engine.plan.model import Plan
 from engine.plan.problems import problems_of
 from engine.plan.ref import Ref, untraced
+from engine.plan.source import Source
 from engine.plan.trace import Trace, current_trace
 
 P = ParamSpec("P")
@@ -61,7 +62,7 @@ class PlanFunction(Generic[P, R]):
     def plan(self) -> Plan:
         """The traced plan; raises ``PlanError`` naming everything that is wrong with it."""
         name = self._fields.get("name") or re.sub(r"_", "-", self.function.__name__)
-        with Trace(name) as trace:
+        with Trace(name, self.function.__code__.co_filename) as trace:
             inputs = _inputs(self.function)
             result: Any = self.function(**{parameter: Ref(("inputs", parameter)) for parameter in inputs})  # type: ignore[arg-type, call-arg]  # references stand for the arguments
         data = {
@@ -72,11 +73,11 @@ class PlanFunction(Generic[P, R]):
             "steps": trace.steps,
             "outputs": to_jsonable_python(untraced(result)),
         }
-        file = inspect.getsourcefile(self.function)
+        source = Source(inspect.getsourcefile(self.function), lines=trace.lines)
         try:
-            return Plan.model_validate(data)
+            return Plan.model_validate(data).read_from(source)
         except ValidationError as error:
-            raise PlanError([_in_file(problem, file) for problem in problems_of(error)]) from error
+            raise PlanError(problems_of(error, source)) from error
 
 
 def plan(name: str | None = None, **fields: Any) -> Callable[[Callable[P, R]], PlanFunction[P, R]]:
@@ -122,7 +123,3 @@ def _input_type(hint: Any) -> str:
     if isinstance(plain, type) and hasattr(plain, "model_fields"):
         return "object"
     return _INPUT_TYPES.get(plain, "any")
-
-
-def _in_file(problem: Problem, file: str | None) -> Problem:
-    return Problem(problem.message, where=problem.where, file=file)

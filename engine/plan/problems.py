@@ -1,17 +1,23 @@
-"""What pydantic found wrong with a plan, in our words and at its place in the file."""
+"""What is wrong with a plan, in our words and at its place in the file.
+
+Two kinds come here: what pydantic found while reading, and what compiling found, which knows only
+the path in the plan. Sub-plans name their own file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from engine.errors import Problem
 from engine.plan.clauses import AtLeast, FallBack, Retry, Tolerate
-from engine.plan.document import KEY, Loc, Positions
+from engine.plan.document import PROBLEMS_LIMIT, Loc
 from engine.plan.model import Input, Plan, Step
 from engine.plan.names import nearest
+from engine.plan.source import Source, Spot
 
 # Which model is found under which key; under "inputs" and "steps" a name comes in between.
 _PARTS: dict[tuple[type[BaseModel], str], type[BaseModel]] = {
@@ -35,14 +41,68 @@ _WORDS = {
 }
 
 
-def problems_of(error: ValidationError, file: str | None = None, positions: Positions | None = None) -> list[Problem]:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong at a path in a plan; ``of_key`` if it is the key there, not its value."""
+
+    message: str
+    loc: Loc
+    of_key: bool = False
+
+
+def problems_of(error: ValidationError, source: Source) -> list[Problem]:
     """One problem for each of pydantic's, in the order of the file."""
-    found = []
-    for entry in error.errors(include_url=False):
+    entries = error.errors(include_url=False)
+    findings = []
+    for entry in entries[:PROBLEMS_LIMIT]:
         loc = tuple(entry["loc"])
-        line, column = _place(loc, entry["type"], positions) if positions is not None else (None, None)
-        found.append(Problem(_message(entry, loc), _where(loc), file, line, column))
+        of_key = entry["type"] == "extra_forbidden" or loc[-1:] == ("[key]",)
+        findings.append(Finding(_message(entry, loc), written(loc), of_key))
+    found = _in(source, findings, ())
+    if len(entries) > PROBLEMS_LIMIT:
+        found.append(Problem(f"and {len(entries) - PROBLEMS_LIMIT:,} more problems", file=source.file))
+    return found
+
+
+def placed(plan: Plan, findings: Sequence[Finding]) -> list[Problem]:
+    """What was found in a plan and in the plans inside it, each at its place, file by file."""
+    by_source: dict[int, tuple[Source, Loc, list[Finding]]] = {}
+    for finding in findings:
+        source, above = _home(plan, finding.loc)
+        by_source.setdefault(id(source), (source, above, []))[2].append(finding)
+    return [problem for source, above, found in by_source.values() for problem in _in(source, found, above)]
+
+
+def _home(plan: Plan, loc: Loc) -> tuple[Source, Loc]:
+    """The source of what is at ``loc``, and the path from the whole plan to where that source begins."""
+    source, here = plan.source, plan
+    above: Loc = ()
+    rest = loc
+    while len(rest) > 3 and rest[0] == "steps" and rest[2] == "plan":
+        step = here.steps.get(str(rest[1]))
+        if step is None or not isinstance(step.plan, Plan):
+            break
+        here, rest = step.plan, rest[3:]
+        if here.source.file is not None:
+            source, above = here.source, loc[: len(loc) - len(rest)]
+    return source, above
+
+
+def _in(source: Source, findings: Sequence[Finding], above: Loc) -> list[Problem]:
+    """The findings of one source; ``above`` is left out of their paths for looking them up."""
+    spots = source.places({finding.loc[len(above) :] for finding in findings})
+    found = []
+    for finding in findings:
+        line, column = _place(spots[finding.loc[len(above) :]], finding, len(above))
+        found.append(Problem(finding.message, ".".join(map(str, finding.loc)), source.file, line, column))
     return sorted(found, key=lambda problem: (problem.line or 0, problem.column or 0))
+
+
+def _place(spot: Spot, finding: Finding, above: int) -> tuple[int | None, int | None]:
+    """Of the key for a key, and for what is missing; else of the value."""
+    there = spot.depth == len(finding.loc) - above
+    place = spot.key if spot.key is not None and (finding.of_key or not there) else spot.value
+    return place if place is not None else (None, None)
 
 
 def _message(entry: Any, loc: Loc) -> str:
@@ -82,23 +142,11 @@ def _keys_at(loc: Loc) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _where(loc: Loc) -> str:
-    """The path as it is written in the file: without pydantic's own marks."""
-    written: list[str] = []
+def written(loc: Loc) -> Loc:
+    """A path of pydantic's as it is in the file: without the marks that it puts in between."""
+    path: list[str | int] = []
     for part in loc:
-        if part == "[key]" or (part in _TAGS and written and written[-1] in ("plan", "join", "on_failure", "for_each")):
-            continue
-        written.append(str(part))
-    return ".".join(written)
-
-
-def _place(loc: Loc, kind: str, positions: Positions) -> tuple[int | None, int | None]:
-    """Line and column: of the key for an unknown or misnamed one, else of the value."""
-    path: Loc = ()
-    for part in loc:
-        if (*path, part) in positions:
-            path = (*path, part)
-    of_key = kind == "extra_forbidden" or (loc and loc[-1] == "[key]")
-    if of_key and (*path, KEY) in positions:
-        return positions[(*path, KEY)]
-    return positions.get(path, (None, None))
+        tagged = len(path) > 2 and path[-3] == "steps" and path[-1] in ("plan", "join", "on_failure", "for_each")
+        if part != "[key]" and not (tagged and part in _TAGS):
+            path.append(part)
+    return tuple(path)

@@ -164,6 +164,8 @@ def _path_of(node: nodes.Node) -> Path | None:
 def _checked(source: str) -> nodes.Template:
     if len(source) > SOURCE_LIMIT:
         raise BadTemplate(f"a template of {len(source):,} characters; at most {SOURCE_LIMIT:,} are allowed")
+    if source.count("{{") + source.count("{%") > NODES_LIMIT:
+        raise BadTemplate(f"the template is too large: more than {NODES_LIMIT:,} parts")
     try:
         tree = SANDBOX.parse(source)
     except TemplateError as error:

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from engine.errors import Permanent
+from engine.plan.document import Loc
 from engine.plan.limits import TEXT_LIMIT, Budget, TooMuch
 from engine.plan.references import (
     NOTHING,
@@ -25,7 +26,7 @@ from engine.plan.references import (
 )
 from engine.plan.sandbox import BadTemplate, chunks, references_of
 
-__all__ = ["Path", "References", "has_template", "lone_reference", "references", "render", "texts"]
+__all__ = ["Path", "References", "has_template", "lone_reference", "placed_texts", "references", "render", "texts"]
 
 _MARKS = ("{{", "{%", "{#")
 
@@ -125,6 +126,16 @@ def texts(tree: Any) -> Iterator[str]:
             stack.extend(value.values())
         elif isinstance(value, list):
             stack.extend(value)
+
+
+def placed_texts(tree: Any, where: Loc = ()) -> Iterator[tuple[Loc, str]]:
+    """The same, each with its path, in the order of writing; slower, for telling what is wrong."""
+    if isinstance(tree, str):
+        if has_template(tree):
+            yield where, tree
+    elif isinstance(tree, dict | list):
+        for part, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from placed_texts(value, (*where, part))
 
 
 def _shortened(text: str) -> str:

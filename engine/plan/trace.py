@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -24,9 +25,12 @@ def current_trace() -> Trace | None:
 class Trace:
     """The steps seen so far."""
 
-    def __init__(self, plan: str) -> None:
+    def __init__(self, plan: str, file: str = "") -> None:
         self.plan = plan
         self.steps: dict[str, dict[str, Any]] = {}
+        self.lines: dict[str, int] = {}
+        """On which line of the plan's own file each step is called."""
+        self._file = file
 
     def __enter__(self) -> Trace:
         self._token = _CURRENT.set(self)
@@ -42,7 +46,15 @@ class Trace:
         arguments = untraced(written.get("with", {}))
         written["with"] = to_jsonable_python(arguments)
         self.steps[name] = written
+        self._note_line(name)
         return Ref(("steps", name, "output"))
+
+    def _note_line(self, name: str) -> None:
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_code.co_filename != self._file:
+            frame = frame.f_back
+        if frame is not None:
+            self.lines[name] = frame.f_lineno
 
     def _name(self, base: str, wanted: Any) -> str:
         if wanted is not None:

@@ -71,14 +71,14 @@ def test_every_problem_comes_at_once_with_its_place_and_the_nearest_name() -> No
         outputs={"x": "text {{ steps.scan.output }}", "y": "{{ steps.usee.output }}"},
     )
     for part in (
-        "steps.scan.with: there is no input 'rot'; did you mean 'root'?",
+        "steps.scan.with.a: there is no input 'rot'; did you mean 'root'?",
         "'item' and 'index' mean something only",
-        "steps.use.with: there is no step 'scn'; did you mean 'scan'?",
+        "steps.use.with.a: there is no step 'scn'; did you mean 'scan'?",
         "steps.scan has no 'outpt'; did you mean 'output'?",
-        "steps.more.after: there is no step 'sacn'; did you mean 'scan'?",
+        "steps.more.after.0: there is no step 'sacn'; did you mean 'scan'?",
         "there is no function 'lne'; did you mean 'len'?",
         "at_least 2 of 0 parents can never hold",
-        "outputs: 'text {{ steps.scan.output }}' is no lone reference",
+        "outputs.x: 'text {{ steps.scan.output }}' is no lone reference",
         "there is no step 'usee'; did you mean 'use'?",
     ):
         assert part in told
@@ -234,7 +234,7 @@ def test_sub_plans_that_cannot_work_are_refused(step: dict[str, Any], told: str)
 
 def test_a_problem_inside_a_sub_plan_says_where() -> None:
     inner = {"name": "inner", "steps": {"one": {"task": "t.x", "after": ["tow"]}, "two": {"task": "t.x"}}}
-    assert "steps.sub.plan.steps.one.after: there is no step 'tow'" in problems_of({"sub": {"plan": inner}})
+    assert "steps.sub.plan.steps.one.after.0: there is no step 'tow'" in problems_of({"sub": {"plan": inner}})
 
 
 def diamond() -> CompiledPlan:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import NotFound, PlanError, UsageError
-from engine.plan.files import check_inputs, find_plan, load_plan, read_inputs, read_plan, resolve
+from engine.plan.files import check_inputs, find_plan, load_plan, read_inputs, read_plan
 from engine.plan.model import Plan, plan_data, plan_hash
+from engine.plan.subplans import resolve
 
 GOOD = """
 name: demo
