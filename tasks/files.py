@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +21,8 @@ from engine.errors import Permanent, TaskError
 from engine.plan.decorators import task
 from engine.plan.tasktype import TaskContext
 from tasks.globs import matcher
-from tasks.roots import Place, opened, opened_folder, readable, refuse, writable
+from tasks.roots import Place, opened, readable, refuse
+from tasks.writing import WrittenFile, file_place, replacing
 
 READ_DEFAULT_BYTES = 1024 * 1024
 """What ``files.read`` reads at most unless a step says otherwise."""
@@ -83,15 +82,6 @@ class ReadFiles:
     results: list[ReadOutcome]
     read: int
     failed: int
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenFile:
-    """A file that is on the disk, synced: absolute path, size, and checksum of its bytes."""
-
-    path: str
-    bytes: int
-    sha256: str
 
 
 @task("files.find", effects="none", queue="io")
@@ -339,16 +329,11 @@ def write(
           with: {path: reports/tally.json, content: "{{ steps.tally.output }}", form: json}
     """
     data = _encoded(content, form)
-    place = writable(path, context)
-    if place.path == place.root:
-        raise Permanent(f"{path!r} is a root itself, not a file below one")
+    place = file_place(path, context)
     context.check_cancelled()
-    try:
-        with opened_folder(Place(place.path.parent, place.root), create=True) as folder:
-            _replace(folder, place.path.name, data, int(mode, 8))
-    except OSError as error:
-        refuse(place.path, error)
-    return WrittenFile(str(place.path), len(data), hashlib.sha256(data).hexdigest())
+    with replacing(place, int(mode, 8)) as writing:
+        writing.write(data)
+    return writing.written()
 
 
 def _encoded(content: Any, form: str) -> bytes:
@@ -360,20 +345,3 @@ def _encoded(content: Any, form: str) -> bytes:
         return base64.b64decode(content, validate=True) if form == "base64" else content.encode()
     except (binascii.Error, TypeError, ValueError) as error:
         raise Permanent(f"content does not fit form: {form} ({error})") from error
-
-
-def _replace(folder: int, name: str, data: bytes, mode: int) -> None:
-    temporary = f".{secrets.token_hex(8)}.part"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        os.unlink(temporary, dir_fd=folder)
-        raise
-    os.fsync(folder)  # the new name itself is only durable once its folder is

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +38,7 @@ def run(context: TaskContext) -> Run:
 
     def run_task(task: Any, *, given: TaskContext | None = None, **arguments: Any) -> Any:
         task_type = task.task_type
-        return dump(task_type, task_type.function(**bind(task_type, arguments, given or context)))
+        result = task_type.function(**bind(task_type, arguments, given or context))
+        return dump(task_type, asyncio.run(result) if inspect.iscoroutine(result) else result)
 
     return run_task
