@@ -33,6 +33,10 @@ class Keys:
         """Hash: a run's permits by node."""
         return f"{self.prefix}permit:{run_id}"
 
+    def fence(self, shard: int) -> str:
+        """The fencing epoch of the scheduler whose permits are taken."""
+        return f"{self.prefix}fence:{shard}"
+
     def leases(self, shard: int) -> str:
         """Sorted set: claimed deliveries by the millisecond in which their lease runs out."""
         return f"{self.prefix}leases:{shard}"

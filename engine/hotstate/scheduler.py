@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar, cast
 
 import orjson
 
+from engine.errors import Unavailable
 from engine.hotstate.connection import connect, load_script, server_run_id, text, translated
 from engine.hotstate.keys import Keys
 from engine.runtime.ports import WorkerInfo
@@ -44,6 +45,8 @@ class RedisHotState:
         self._keys = Keys(namespace)
         self._redis = connect(url)
         self._blocking = connect(url, block_s=_LONGEST_BLOCK_S)
+        self._lead = load_script(self._redis, "lead")
+        self._write_permits = load_script(self._redis, "write_permits")
         self._revoke_run = load_script(self._redis, "revoke_run")
         self._admit = load_script(self._redis, "admit")
         self._take_tokens = load_script(self._redis, "take_tokens")
@@ -64,16 +67,33 @@ class RedisHotState:
         return server_run_id(info), text(marker)
 
     @translated
-    def write_permits(self, epoch: str, permits: Iterable[tuple[str, str, str]]) -> None:
-        """Store permits (run id, field, token); a newer token makes the older delivery stale."""
+    def lead(self, shard: int, leader: int, marker: str) -> bool:
+        """Take only permits of the scheduler with the fencing epoch ``leader``, or of a later one."""
+        return cast(int, self._lead(keys=[self._keys.fence(shard), self._keys.epoch], args=[leader, marker])) == 1
+
+    @translated
+    def write_permits(
+        self, epoch: str, permits: Iterable[tuple[str, str, str]], fence: tuple[int, int] | None = None
+    ) -> None:
+        """Store permits (run id, field, token); a newer token makes the older delivery stale.
+
+        ``fence`` is the shard and the fencing epoch of the scheduler that writes; raises
+        ``Unavailable`` if it does not lead.
+        """
         by_run: dict[str, dict[str, str]] = {}
         for run_id, field, token in permits:
             by_run.setdefault(run_id, {})[field] = f"p {token} {epoch}"
         with self._redis.pipeline(transaction=False) as pipe:
             for run_id, mapping in by_run.items():
                 for part in _batches(mapping.items()):
-                    pipe.hset(self._keys.permits(run_id), mapping=dict(part))
-            pipe.execute()
+                    if fence is None:
+                        pipe.hset(self._keys.permits(run_id), mapping=dict(part))
+                    else:
+                        keys = [self._keys.fence(fence[0]), self._keys.permits(run_id)]
+                        self._write_permits(keys=keys, args=[fence[1], *chain.from_iterable(part)], client=pipe)
+            taken = pipe.execute()
+        if fence is not None and not all(taken):
+            raise Unavailable(f"permits of shard {fence[0]} are not taken: this scheduler does not lead it in Redis")
 
     @translated
     def permits(self, run_id: str, epoch: str) -> dict[str, tuple[str, bool]]:

@@ -30,16 +30,18 @@ class Inflight:
     def __init__(
         self,
         shard: int,
+        leader: int,
         world: World,
         pace: Pace,
         deliveries: Deliveries,
         runs: Mapping[str, LiveRun],
         rows: Mapping[str, RunRow],
     ) -> None:
-        self._shard, self._world, self._pace = shard, world, pace
+        self._shard, self._leader, self._world, self._pace = shard, leader, world, pace
         self._deliveries, self._runs, self._rows = deliveries, runs, rows
         self._outbox = Outbox()
         self._redis: tuple[str, str] | None = None
+        self._led: tuple[str, str] | None = None
         self._orphans: dict[tuple[str, NodeId], float] = {}
         self._settled_at: dict[str, float] = {}
         self._strangers: dict[str, tuple[float, float]] = {}
@@ -135,6 +137,8 @@ class Inflight:
 
     def revoke(self, run: LiveRun) -> PermitsRevoked | None:
         """Delete a run's permits; ``None`` if a body began so lately that it must be asked again."""
+        if self._led is None:
+            return None  # a predecessor's permits could still be written after these are gone
         youngest_s, now = self._world.hot.revoke_run(run.id), self._world.clock.monotonic()
         settled_at = max(self._settled_at.get(run.id, now), now + self._pace.settle_s - youngest_s)
         if now < settled_at:
@@ -184,7 +188,7 @@ class Inflight:
             for _, delivery in chunk
             for node in delivery.nodes
         ]
-        self._world.hot.write_permits(epoch, permits)
+        self._world.hot.write_permits(epoch, permits, (self._shard, self._leader))
         for unsent, delivery in chunk:
             sent = Sent(delivery.token, unsent.placement, unsent.queue, now, unsent.publications + 1)
             self._outbox.published(sent)
@@ -199,6 +203,12 @@ class Inflight:
 
     def _notice_another_redis(self) -> None:
         current = self._world.hot.epoch()
+        if current != self._led:
+            # In this order: only who holds the lease after the marker was read may take this Redis.
+            self._world.journal.renew(self._shard, self._leader, self._pace.lease_s)
+            if not self._world.hot.lead(self._shard, self._leader, current[1]):
+                raise Unavailable("Redis was emptied meanwhile, or a later scheduler leads")
+            self._led = current
         if self._redis is not None and current != self._redis:
             log.warning("redis.changed", shard=self._shard, restarted=current[0] != self._redis[0])
             self.redis_changes += 1

@@ -67,7 +67,7 @@ class Leader:
         self._values = Values(world.journal, world.artefacts)
         self._answers = Answers(self._values)
         deliveries = Deliveries(self._values, self._answers, shard, pace.retry_in_worker_max_s)
-        self._inflight = Inflight(shard, world, pace, deliveries, self._core.runs, self._rows)
+        self._inflight = Inflight(shard, epoch, world, pace, deliveries, self._core.runs, self._rows)
         self._rooms = Rooms(shard, world, limits)
         self._uncommitted: list[Record] = []
         self._requests: deque[Request] = deque()

@@ -81,8 +81,22 @@ class HotState(Protocol):
         A changed run id means a restart or another server; a changed marker means a flush.
         """
 
-    def write_permits(self, epoch: str, permits: Iterable[tuple[str, str, str]]) -> None:
-        """Store permits (run id, field, token) so that a delivery with that token may begin."""
+    def lead(self, shard: int, leader: int, marker: str) -> bool:
+        """Take only permits of the scheduler with the fencing epoch ``leader``, or of a later one.
+
+        ``False`` if Redis was emptied since ``marker`` was read, or a later scheduler leads. Called
+        after the lease was renewed, which was after the marker was read: so that a scheduler that
+        was frozen in between cannot let itself in again.
+        """
+
+    def write_permits(
+        self, epoch: str, permits: Iterable[tuple[str, str, str]], fence: tuple[int, int] | None = None
+    ) -> None:
+        """Store permits (run id, field, token) so that a delivery with that token may begin.
+
+        ``fence`` is the shard and the fencing epoch; raises ``Unavailable`` if that scheduler does not
+        lead. ``None`` writes in any case.
+        """
 
     def permits(self, run_id: str, epoch: str) -> dict[str, tuple[str, bool]]:
         """A run's permits under that epoch, by field: token, and whether a worker has claimed it."""

@@ -35,7 +35,7 @@ class Data:
     queues: dict[str, deque[bytes]] = field(default_factory=dict)
     workers: dict[str, tuple[WorkerInfo, float]] = field(default_factory=dict)
     buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
-    fences: dict[int, tuple[str, int]] = field(default_factory=dict)
+    fence: int = 0
 
 
 class SimRedis:
@@ -85,9 +85,20 @@ class SimRedis:
             self.data.marker = f"marker{self._made}"
         return self.run_id, self.data.marker
 
-    def write_permits(self, epoch: str, permits: Iterable[tuple[str, str, str]]) -> None:
+    def lead(self, shard: int, leader: int, marker: str) -> bool:
+        if self.data.marker != marker or self.data.fence > leader:
+            return False
+        self.data.fence = leader
+        return True
+
+    def write_permits(self, epoch: str, permits: Iterable[tuple[str, str, str]], fence: tuple[int, int]) -> None:
+        if not self.leads(fence[1]):
+            raise Unavailable("another scheduler leads")
         for run_id, name, token in permits:
             self.data.permits.setdefault(run_id, {})[name] = ("p", token, epoch, "", 0.0)
+
+    def leads(self, leader: int) -> bool:
+        return self.data.fence == leader
 
     def permits(self, run_id: str, epoch: str) -> dict[str, tuple[str, bool]]:
         held = self.data.permits.get(run_id, {})

@@ -100,7 +100,7 @@ class SimScheduler:
             raise Crash
         if faults.rate("slow_call"):
             self.sim.driver.pause(self.sim.driver.chance.uniform(0.0, 0.05))
-        if self.freeze_s and self.sim.driver.odds(0.05):
+        if self.freeze_s and self.sim.driver.odds(0.5 if where == "before write_permits" else 0.02):
             seconds, self.freeze_s = self.freeze_s, 0.0
             self.sim.driver.note(self.name, f"freezes {where} for {seconds:.1f} s")
             self.sim.driver.pause(seconds)

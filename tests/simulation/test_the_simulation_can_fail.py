@@ -128,16 +128,21 @@ def grant_before_the_mark_is_stored(patch: Patch) -> None:
     patch.setattr(Turn, "record", told)
 
 
+def let_a_frozen_scheduler_write_permits(patch: Patch) -> None:
+    patch.setattr(SimRedis, "leads", lambda redis, leader: True)
+
+
 MUTATIONS: tuple[Callable[[Patch], None], ...] = (
     skip_the_fence, accept_stale_attempts, publish_before_the_commit, do_not_ask_for_the_permit_at_begin, drop_a_retry,
     repeat_a_lost_external_body, forget_restored_attempts, acknowledge_before_the_commit,
     tell_that_permits_are_gone_before_they_are, never_publish_again,
     publish_again_at_every_look, believe_every_delivery, start_with_an_open_join, never_give_a_silent_worker_up,
-    keep_a_partial_result_secret, grant_before_the_mark_is_stored,
+    let_a_frozen_scheduler_write_permits, keep_a_partial_result_secret, grant_before_the_mark_is_stored,
 )  # fmt: skip
 
 
 WORLDS = {
+    let_a_frozen_scheduler_write_permits: (0, frozenset({"freeze_scheduler", "slow_call"})),
     believe_every_delivery: (
         330,
         frozenset({"slow_call", "lost_reply", "late_message", "redis_flush", "redis_restart"}),
@@ -154,6 +159,7 @@ def test_a_broken_engine_is_noticed(mutation: Callable[[Patch], None], monkeypat
         try:
             simulate(seed, only=faults)
         except Violation as violation:
+            assert isinstance(violation.__cause__, Violation), "the mutation broke more than it was meant to"
             print(f"noticed at seed {seed}: {violation}")
             return
     pytest.fail(f"nobody noticed in {_MOST} worlds")

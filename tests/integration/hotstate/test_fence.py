@@ -1,0 +1,30 @@
+"""Only the scheduler that leads a shard may store permits: a frozen predecessor must not."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.errors import Unavailable
+from tests.integration.hotstate.conftest import Faces
+
+
+def test_a_predecessor_cannot_bring_back_what_its_successor_revoked(faces: Faces) -> None:
+    marker = faces.scheduler.epoch()[1]
+    assert faces.scheduler.lead(0, 1, marker)
+    assert faces.scheduler.lead(0, 2, marker)
+    assert not faces.scheduler.lead(0, 1, marker)
+    with pytest.raises(Unavailable, match="does not lead"):
+        faces.scheduler.write_permits(faces.epoch, [("r_1", "0:0", "tok")], (0, 1))
+    assert faces.claim() == [False]
+    faces.scheduler.write_permits(faces.epoch, [("r_1", "0:0", "tok")], (0, 2))
+    assert faces.claim() == [True]
+
+
+def test_after_a_flush_nobody_leads_until_the_new_marker_is_known(faces: Faces) -> None:
+    marker = faces.scheduler.epoch()[1]
+    assert faces.scheduler.lead(0, 7, marker)
+    faces.scheduler._redis.flushall()
+    with pytest.raises(Unavailable):
+        faces.scheduler.write_permits(faces.epoch, [("r_1", "0:0", "tok")], (0, 7))
+    assert not faces.scheduler.lead(0, 7, marker)
+    assert faces.scheduler.lead(0, 7, faces.scheduler.epoch()[1])
