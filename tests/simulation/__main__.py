@@ -58,7 +58,7 @@ def _many(seeds: range, processes: int) -> int:
                     print(result, flush=True)
                 else:
                     told += _figures(result)
-            if number % 100 == 0:
+            if number % 20 == 0:
                 print(f"{number * _BLOCK} seeds, {time.monotonic() - started:.0f} s, {failed} failed", flush=True)
     figures = ", ".join(f"{name} {told[name]:,}" for name in sorted(told))
     print(f"{len(seeds):,} seeds in {time.monotonic() - started:.0f} s, {failed} failed: {figures}")

@@ -141,10 +141,11 @@ MUTATIONS: tuple[Callable[[Patch], None], ...] = (
 )  # fmt: skip
 
 
-WORLDS = {
-    let_a_frozen_scheduler_write_permits: (0, frozenset({"freeze_scheduler", "slow_call"})),
+WORLDS: dict[Callable[[Patch], None], tuple[int, frozenset[str] | None]] = {
+    publish_again_at_every_look: (200, None),
+    let_a_frozen_scheduler_write_permits: (220, frozenset({"freeze_scheduler", "slow_call"})),
     believe_every_delivery: (
-        330,
+        380,
         frozenset({"slow_call", "lost_reply", "late_message", "redis_flush", "redis_restart"}),
     ),
 }
