@@ -199,7 +199,15 @@ class Inflight:
         active = run.active.get((placement.step_no, placement.item)) if run is not None else None
         if run is None or run.state is RunState.CANCELLING:
             return False  # its permits are going or gone: none may be written after them
-        return active is not None and active.attempt == placement.attempt
+        if active is None or active.attempt != placement.attempt:
+            return False
+        if active.begun_at is None:
+            return True
+        # An earlier publication arrived after all, and its body began: another might begin as well.
+        node = (placement.step_no, placement.item)
+        if self._outbox.token_of(run.id, node) is None:
+            self._orphans.setdefault((run.id, node), self._world.clock.monotonic())
+        return False
 
     def _notice_another_redis(self) -> None:
         current = self._world.hot.epoch()
