@@ -7,6 +7,7 @@ none of it. What is called back is ``Hooks``.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -53,6 +54,9 @@ class Hooks(Protocol):
     def lost(self, delivery: dict[str, Any], why: str, *, timed_out: bool) -> None:
         """A child died, or was killed at its hard time limit, over this delivery."""
 
+    def stopped(self, delivery: dict[str, Any]) -> None:
+        """A child was killed by ``WorkerProcess.kill`` over this delivery."""
+
     def unknown(self, delivery: dict[str, Any]) -> None:
         """A message names a task type that this worker does not know."""
 
@@ -82,6 +86,7 @@ class WorkerProcess:
         self._app = app
         self._hooks = hooks
         self._beat_at = time.monotonic()
+        self._killed: set[str] = set()
         self._connect()
         app.steps["consumer"].update((EventsByTime, ClosesAtOnce))
         self._worker = app.Worker(
@@ -105,6 +110,26 @@ class WorkerProcess:
         """Take no more messages, let bodies finish, then leave ``run``. From any thread."""
         state.should_stop = exit_code
         self._wake()
+
+    def kill(self, token: str) -> None:
+        """Kill the child that works on a delivery, if one still does. For a prefork pool, from any thread.
+
+        Done by the main loop, which alone gives a child its next message, and only after it has read
+        the result of the one before: a child whose message has no result here is on no other.
+        """
+        hub = get_event_loop()
+        if hub is not None:
+            hub.call_soon(self._kill, token)  # type: ignore[no-untyped-call]  # kombu says it is typed and is not
+
+    def _kill(self, token: str) -> None:
+        for request in list(state.active_requests):
+            job = request._apply_result() if request._apply_result is not None else None
+            if request.id != token or job is None or job.ready():
+                continue
+            for pid in job.worker_pids():
+                self._killed.add(token)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def active(self) -> list[dict[str, Any]]:
         """The deliveries that a slot works on. From any thread."""
@@ -160,6 +185,10 @@ class WorkerProcess:
     def _on_failure(self, exception: BaseException, kwargs: dict[str, Any], **_: Any) -> None:
         # In a child, and on a thread, this is a body's own failure, which the pipeline reports.
         if isinstance(exception, WorkerLostError | TimeLimitExceeded) and "delivery" in kwargs:
+            if kwargs["delivery"]["token"] in self._killed:
+                self._killed.discard(kwargs["delivery"]["token"])
+                self._hooks.stopped(kwargs["delivery"])
+                return
             timed_out = isinstance(exception, TimeLimitExceeded)
             why = f"ran past the hard limit of {exception}" if timed_out else str(exception)
             self._hooks.lost(kwargs["delivery"], why, timed_out=timed_out)

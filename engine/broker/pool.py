@@ -17,8 +17,9 @@ from celery.concurrency.prefork import TaskPool
 
 
 class PreforkPool(TaskPool):  # type: ignore[misc]  # celery has no types
-    _pool: Any
     """A pool of processes that stops at once when it is idle."""
+
+    _pool: Any
 
     def on_start(self) -> None:
         """Fork the children, which inherit how they are to end."""

@@ -117,6 +117,12 @@ class WorkerHotState:
         return self._redis.exists(self._keys.stop(token)) == 1
 
     @translated
+    def stops_requested(self, tokens: Sequence[str]) -> set[str]:
+        """Those of some deliveries whose bodies were told to stop."""
+        flags = cast("list[bytes | None]", self._redis.mget([self._keys.stop(token) for token in tokens]))
+        return {token for token, flag in zip(tokens, flags, strict=True) if flag is not None}
+
+    @translated
     def announce(self, info: WorkerInfo, active: Mapping[str, int], lease_s: float) -> set[str]:
         """Renew the worker's own lease and those of ``active`` (token to shard); the tokens to stop."""
         tokens = list(active)

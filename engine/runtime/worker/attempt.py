@@ -63,6 +63,7 @@ class Attempt:
     stop: StopFlag
     progress: Progress
     context: TaskContext
+    interruption: body.Interruption = field(default_factory=body.Interruption)
     begun_at: float | None = None
     tries: list[Try] = field(default_factory=list)
 
@@ -101,11 +102,15 @@ def run_attempt(attempt: Attempt, inputs: Inputs, observer: Observer) -> NodeRep
             try:
                 with observer.watching(attempt):
                     result = body.call(
-                        inputs.function, arguments, attempt.delivery.timeout_s, attempt.context.stop_requested
+                        inputs.function,
+                        arguments,
+                        attempt.delivery.timeout_s,
+                        attempt.context.stop_requested,
+                        attempt.interruption,
                     )
                 break
             except BaseException as error:  # noqa: BLE001 - a body may raise SystemExit; the worker goes on
-                if isinstance(error, body.Abandoned):
+                if isinstance(error, body.Interrupted) and error.abandoned:
                     attempt.services.recycle(f"{attempt.context.node} of {attempt.delivery.run_id} hangs in a thread")
                 outcome, info = outcomes.of_body(error, masker, stopped=attempt.stop())
             if not wait_for_next_try(attempt, outcome, info):

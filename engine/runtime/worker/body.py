@@ -1,8 +1,8 @@
 """Calling a body: sync or async, under its time limit, so that nothing it does ends the worker.
 
-In a process's main thread (prefork) an alarm interrupts a body at its limit. On another thread
-nothing can: the body gets a thread of its own, which is abandoned, and the process has to be
-recycled. Each body of a chunk and each try has its own limit.
+In a process's main thread (prefork) an alarm interrupts a body at its limit, or when somebody else
+wants it to end. On another thread nothing can: the body gets a thread of its own, which is abandoned,
+and the process has to be recycled. Each body of a chunk and each try has its own limit.
 """
 
 from __future__ import annotations
@@ -24,16 +24,43 @@ _STOP_POLL_S = 0.25
 _ASYNC_GRACE_S = 1.0  # a coroutine gets this long to end after it was cancelled
 
 
-class TimedOut(BaseException):
-    """The body ran past its limit. No ``Exception``: a body's own ``except Exception`` must not eat it."""
+class Interrupted(BaseException):
+    """The body was not let finish. No ``Exception``: a body's own ``except Exception`` must not eat it.
+
+    ``abandoned`` says that it still runs, on a thread that nothing can stop.
+    """
+
+    abandoned = False
 
 
-class Abandoned(TimedOut):
-    """The body ran past its limit and still runs, on a thread that nothing can stop."""
+class TimedOut(Interrupted):
+    """It ran past its limit."""
+
+
+class Stopped(Interrupted):
+    """It was told to stop and did not heed it."""
+
+
+class Interruption:
+    """How another thread ends a body, once, while it runs."""
+
+    def __init__(self) -> None:
+        self.error: Stopped | None = None
+        self.act: Callable[[], object] | None = None
+
+    def stop(self, why: str) -> None:
+        """End the body that runs; nothing if none does."""
+        self.error, act = Stopped(why), self.act
+        if act is not None:
+            act()
 
 
 def call(
-    function: Callable[..., Any], arguments: dict[str, Any], timeout_s: float | None, stop_requested: Callable[[], bool]
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    timeout_s: float | None,
+    stop_requested: Callable[[], bool],
+    interruption: Interruption,
 ) -> Any:
     """Whatever ``function`` returns.
 
@@ -43,13 +70,15 @@ def call(
         Seconds it may run; ``None`` means no limit.
     stop_requested
         Asked a few times a second while a coroutine runs, to cancel it.
+    interruption
+        With which another thread may end it.
 
     Raises
     ------
     TimedOut
-        It ran too long and was interrupted.
-    Abandoned
-        It ran too long and still runs.
+        It ran too long.
+    Stopped
+        It was ended through ``interruption``.
     Cancelled
         It is a coroutine that was told to stop and did.
     """
@@ -57,28 +86,39 @@ def call(
     if inspect.iscoroutinefunction(function):
         function = functools.partial(_run_coroutine, function, timeout_s, stop_requested)
         limit_s = None if timeout_s is None else timeout_s + _ASYNC_GRACE_S
-    if limit_s is None:
-        return function(**arguments)
     if threading.current_thread() is threading.main_thread():
-        return _under_alarm(function, arguments, limit_s)
-    return _on_own_thread(function, arguments, limit_s)
+        return _under_alarm(function, arguments, limit_s, interruption)
+    return _on_own_thread(function, arguments, limit_s, interruption)
 
 
-def _under_alarm(function: Callable[..., Any], arguments: dict[str, Any], limit_s: float) -> Any:
+def _under_alarm(
+    function: Callable[..., Any], arguments: dict[str, Any], limit_s: float | None, interruption: Interruption
+) -> Any:
     def interrupt(*_: Any) -> NoReturn:
-        raise TimedOut(f"ran longer than {limit_s:g} s")
+        signal.setitimer(signal.ITIMER_REAL, 0)  # one of the two reasons is enough
+        raise interruption.error or TimedOut(f"ran longer than {limit_s} s")
 
     before = signal.signal(signal.SIGALRM, interrupt)
+    interruption.act = functools.partial(signal.pthread_kill, threading.get_ident(), signal.SIGALRM)
     try:
-        signal.setitimer(signal.ITIMER_REAL, limit_s)
+        signal.setitimer(signal.ITIMER_REAL, limit_s or 0)
         return function(**arguments)
     finally:
+        interruption.act = None
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        # Never back to the default, which ends the process: the other thread's signal may come just now.
+        signal.signal(signal.SIGALRM, before if callable(before) else _too_late)
 
 
-def _on_own_thread(function: Callable[..., Any], arguments: dict[str, Any], limit_s: float) -> Any:
+def _too_late(*_: Any) -> None:
+    """The body that a signal was for has ended."""
+
+
+def _on_own_thread(
+    function: Callable[..., Any], arguments: dict[str, Any], limit_s: float | None, interruption: Interruption
+) -> Any:
     ended: list[tuple[Any, BaseException | None]] = []
+    over = threading.Event()
     context = contextvars.copy_context()
 
     def run() -> None:
@@ -86,12 +126,15 @@ def _on_own_thread(function: Callable[..., Any], arguments: dict[str, Any], limi
             ended.append((context.run(function, **arguments), None))
         except BaseException as error:  # noqa: BLE001 - raised again where the body was called
             ended.append((None, error))
+        over.set()
 
-    thread = threading.Thread(target=run, name=BODY_THREAD, daemon=True)  # a daemon: it must not hold up the exit
-    thread.start()
-    thread.join(limit_s)
+    interruption.act = over.set
+    threading.Thread(target=run, name=BODY_THREAD, daemon=True).start()  # a daemon: it must not hold up the exit
+    over.wait(limit_s)
     if not ended:
-        raise Abandoned(f"ran longer than {limit_s:g} s and cannot be interrupted on a thread")
+        left = interruption.error or TimedOut(f"ran longer than {limit_s} s and cannot be interrupted on a thread")
+        left.abandoned = True
+        raise left
     result, error = ended[0]
     if error is not None:
         raise error

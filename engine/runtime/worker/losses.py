@@ -27,6 +27,10 @@ class Losses:
         """A child died over this delivery, or was killed for running too long."""
         return self._aside(self._report_lost, Delivery.from_json(raw), why, timed_out)
 
+    def stopped(self, raw: dict[str, Any]) -> threading.Thread:
+        """A child was killed because the body of this delivery did not heed its stop flag."""
+        return self._aside(self._report_stopped, Delivery.from_json(raw))
+
     def unknown(self, raw: dict[str, Any]) -> threading.Thread:
         """This worker knows no such task type; left alone, the message would be sent for ever."""
         return self._aside(self._report_unknown, Delivery.from_json(raw))
@@ -37,6 +41,22 @@ class Losses:
         return thread
 
     def _report_lost(self, delivery: Delivery, why: str, timed_out: bool) -> None:
+        nodes = blamed(delivery.nodes, self._held(delivery), why, timed_out=timed_out)
+        _LOG.error("%s of run %s is lost: %s", delivery.path, delivery.run_id, why)
+        self._send(ReportKind.LOST, delivery, nodes)
+
+    def _report_stopped(self, delivery: Delivery) -> None:
+        """Said of nodes without a permit too, as a revoked run's are; of those reported before it is a double."""
+        error = ErrorInfo("Stopped", "was told to stop, went on, and was killed")
+        nodes = []
+        for call, state in zip(delivery.nodes, self._held(delivery), strict=True):
+            begun_at = state.begun_us / 1e6 if state.begun_us is not None else None
+            outcome = Outcome.NOT_BEGUN if state.ours and begun_at is None else Outcome.CANCELLED
+            nodes.append(NodeReport(call.item, call.attempt, outcome, error=error, begun_at=begun_at))
+        _LOG.warning("%s of run %s was killed: it did not heed its stop flag", delivery.path, delivery.run_id)
+        self._send(ReportKind.DONE, delivery, nodes)
+
+    def _held(self, delivery: Delivery) -> list[Held]:
         fields = [permit_field(delivery.step_no, call.item) for call in delivery.nodes]
         held: list[Held] = []
 
@@ -44,9 +64,7 @@ class Losses:
             held[:] = self._hot.held(delivery.run_id, fields, delivery.token, delivery.epoch)
 
         insist(look, f"the loss of {delivery.token}")
-        nodes = blamed(delivery.nodes, held, why, timed_out=timed_out)
-        _LOG.error("%s of run %s is lost: %s", delivery.path, delivery.run_id, why)
-        self._send(ReportKind.LOST, delivery, nodes)
+        return held
 
     def _report_unknown(self, delivery: Delivery) -> None:
         fields = [permit_field(delivery.step_no, call.item) for call in delivery.nodes]

@@ -1,7 +1,7 @@
-"""What people see of bodies that run for a while: begin marks, log lines, progress.
+"""Bodies that run for a while: what people see of them, and their end when they do not heed their stop flag.
 
 One thread a process looks around a few times a second, so that a short body pays nothing for it. It
-also sends on the results that wait behind a long body.
+sends begin marks, log lines and progress, and the results that wait behind a long body.
 """
 
 from __future__ import annotations
@@ -24,18 +24,21 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _LOOK_S = 0.25
 _PROGRESS_S = 1.0
+_STOPS_S = 1.0
 
 
 class _Running:
     """An attempt whose body runs."""
 
-    __slots__ = ("attempt", "marked", "since", "told", "told_share")
+    __slots__ = ("attempt", "interrupted", "marked", "since", "stopped_at", "told", "told_share")
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.since = self.told = time.monotonic()
         self.marked = attempt.delivery.effects == "external"  # the scheduler granted it, so it knows
         self.told_share: float | None = None
+        self.stopped_at: float | None = None  # when it was seen that it was told to stop
+        self.interrupted = False
 
 
 class Observer:
@@ -46,6 +49,7 @@ class Observer:
         self._running: dict[int, _Running] = {}
         self._reports: dict[int, DeliveryReports] = {}
         self._lock = threading.Lock()
+        self._stops_at = 0.0
         self._look_s = max(0.02, min(_LOOK_S, services.settings.begin_mark_after_s))
         threading.Thread(target=self._run, name="observer", daemon=True).start()
 
@@ -67,8 +71,8 @@ class Observer:
             yield
         finally:
             running = self._running.pop(key)
-            if running.told != running.since or running.marked:
-                with self._lock:  # a report of it that is being sent must not come after its end
+            if running.told != running.since or running.marked or running.stopped_at is not None:
+                with self._lock:  # a report of it, or its interruption, must not come after its end
                     pass
 
     def _run(self) -> None:
@@ -79,6 +83,8 @@ class Observer:
                     reports.flush_if_due()
                 for key, running in list(self._running.items()):
                     self._look_at(key, running)
+                    self._interrupt_if_due(key, running)
+                self._look_for_stops()
             except Unavailable:
                 continue  # only for people who watch; the result itself is insisted on
             except RuntimeError:
@@ -97,6 +103,27 @@ class Observer:
             if now - running.told >= _PROGRESS_S:
                 running.told = now
                 running.attempt.log.hand_over(lambda lines: self._tell(running, lines))
+
+    def _look_for_stops(self) -> None:
+        """Ask, in one round trip, which of the bodies that last were told to stop."""
+        now = time.monotonic()
+        lasting = [each for each in list(self._running.values()) if now - each.since >= _STOPS_S]
+        if not lasting or now < self._stops_at:
+            return
+        self._stops_at = now + _STOPS_S
+        stopped = self._services.hot.stops_requested([each.attempt.delivery.token for each in lasting])
+        for running in lasting:
+            if running.attempt.delivery.token in stopped and running.stopped_at is None:
+                running.stopped_at = now
+
+    def _interrupt_if_due(self, key: int, running: _Running) -> None:
+        grace_s = self._services.settings.stop_grace_s
+        if running.interrupted or running.stopped_at is None or time.monotonic() - running.stopped_at < grace_s:
+            return
+        with self._lock:
+            if key in self._running:  # else it has ended, and another may run on its thread
+                running.interrupted = True
+                running.attempt.interruption.stop(f"was told to stop and went on for {grace_s:g} s")
 
     def _tell(self, running: _Running, lines: tuple[str, ...]) -> None:
         share = running.attempt.progress.share

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.broker.failures import SoftTimeLimitExceeded
 from engine.errors import Cancelled, Permanent, Retryable, Unavailable
-from engine.runtime.worker.body import TimedOut
+from engine.runtime.worker.body import Stopped, TimedOut
 from engine.runtime.worker.masking import Masker
 from engine.wire import ErrorInfo, Outcome
 
@@ -32,7 +32,7 @@ def of_body(error: BaseException, masker: Masker, *, stopped: bool) -> tuple[Out
     info = _describe(error, masker)
     if isinstance(error, TimedOut | SoftTimeLimitExceeded):
         return Outcome.TIMED_OUT, info
-    if isinstance(error, Cancelled) and stopped:
+    if isinstance(error, Stopped) or (isinstance(error, Cancelled) and stopped):
         return Outcome.CANCELLED, info
     return Outcome.FAILED, info
 

@@ -26,6 +26,7 @@ from settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _LAST_WORDS_S = 2.0
+_DEAF_S = 1.0  # what a body that was interrupted gets to end
 
 
 def main(queues: Sequence[str], pool: str, concurrency: int, settings: Settings, name: str | None = None) -> NoReturn:
@@ -67,8 +68,9 @@ class Worker:
             app, self, queues=queues, pool=pool, concurrency=concurrency, name=self._name, log_level="WARNING"
         )
         info = WorkerInfo(self._name, tuple(queues), concurrency)
+        deaf_after_s = settings.stop_grace_s + _DEAF_S if self._prefork else None
         self._watch = Watch(
-            self._process, self._hot, info, settings.heartbeat_s, settings.worker_lease_s, self._recycle
+            self._process, self._hot, info, settings.heartbeat_s, settings.worker_lease_s, self._recycle, deaf_after_s
         )
 
     def run(self) -> NoReturn:
@@ -101,6 +103,10 @@ class Worker:
     def lost(self, delivery: dict[str, Any], why: str, *, timed_out: bool) -> None:
         """See ``Hooks``."""
         self._losses.lost(delivery, why, timed_out=timed_out)
+
+    def stopped(self, delivery: dict[str, Any]) -> None:
+        """See ``Hooks``."""
+        self._losses.stopped(delivery)
 
     def unknown(self, delivery: dict[str, Any]) -> None:
         """See ``Hooks``."""

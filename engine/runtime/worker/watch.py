@@ -1,4 +1,4 @@
-"""The worker's heartbeat, and its eye on itself.
+"""The worker's heartbeat, its eye on itself, and the last resort against bodies that do not stop.
 
 A worker counts as alive while it announces itself, and as well only while it works: Celery on Redis
 has stopped consuming after a reconnect more than once, with the process still up.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from engine.broker.lifecycle import WorkerProcess
@@ -40,6 +40,9 @@ class Watch:
     ----------
     recycle
         Called with a reason when the worker no longer works.
+    deaf_after_s
+        Seconds after which the child of a body that was told to stop is killed: more than its own
+        process takes to interrupt it. ``None`` where there are no children.
     """
 
     def __init__(
@@ -50,11 +53,14 @@ class Watch:
         heartbeat_s: float,
         lease_s: float,
         recycle: Callable[[str], None],
+        deaf_after_s: float | None = None,
         stuck_s: float = STUCK_S,
     ) -> None:
         self._process, self._hot, self._info = process, hot, info
         self._heartbeat_s, self._lease_s, self._stuck_s = heartbeat_s, lease_s, stuck_s
         self._recycle = recycle
+        self._deaf_after_s = deaf_after_s
+        self._stopped: dict[str, float] = {}
         self._draining = False
         self._ended = threading.Event()
         self._seen = _Seen(moved_at=time.monotonic())
@@ -76,7 +82,9 @@ class Watch:
     def _run(self) -> None:
         while not self._ended.is_set():
             self.look()
-            self._ended.wait(self._heartbeat_s)
+            over = time.monotonic() + self._heartbeat_s
+            while not self._ended.is_set() and (left_s := over - time.monotonic()) > 0:
+                self._ended.wait(min(left_s, self._kill_deaf()))
 
     def look(self) -> None:
         """Announce what is active, then check that work moves."""
@@ -87,7 +95,7 @@ class Watch:
         lasting = {token: shard for token, shard in shards.items() if token in self._seen.tokens}
         self._seen.tokens = frozenset(shards)
         try:
-            self._hot.announce(self._info, lasting, self._lease_s)
+            self._note_stops(self._hot.announce(self._info, lasting, self._lease_s), shards)
             waiting = self._hot.waiting(self._process.consuming())
             if not self._draining and self._hot.told_to_drain(self._info.name):
                 self._drain()
@@ -103,6 +111,21 @@ class Watch:
         reason = self._stuck(len(active), waiting)
         if reason:
             self._recycle(reason)
+
+    def _note_stops(self, stopped: set[str], active: Collection[str]) -> None:
+        """``stopped`` were told to stop; those told before are remembered while they are active."""
+        now = time.monotonic()
+        self._stopped = {token: self._stopped.get(token, now) for token in stopped if token in active}
+
+    def _kill_deaf(self) -> float:
+        """Kill children whose bodies were told to stop long ago; seconds until the next is due."""
+        if self._deaf_after_s is None or not self._stopped:
+            return self._heartbeat_s
+        now = time.monotonic()
+        for token in [token for token, since in self._stopped.items() if now - since >= self._deaf_after_s]:
+            self._process.kill(token)
+            self._stopped[token] = now  # once more, if that comes to nothing
+        return max(0.01, min(self._stopped.values()) + self._deaf_after_s - now)
 
     def _drain(self) -> None:
         """Take nothing new; the process ends with 0 once its bodies have, however long they last."""

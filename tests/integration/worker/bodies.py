@@ -69,6 +69,15 @@ def deaf() -> None:
     time.sleep(60)
 
 
+@task("t.careless", effects="none", queue="cpu")
+def careless(file: str) -> None:
+    try:
+        time.sleep(60)
+    except BaseException:  # what very careless bodies do
+        _mark(file, "interrupted")
+        time.sleep(60)
+
+
 @task("t.until_stopped", effects="none", queue="cpu")
 def until_stopped(context: TaskContext) -> None:
     while True:

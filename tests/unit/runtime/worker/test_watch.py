@@ -40,6 +40,9 @@ class _Redis:
             raise Unavailable("away")
         return set()
 
+    def told_to_drain(self, _: str) -> bool:
+        return False
+
     def waiting(self, _: Any) -> int:
         return self.queued
 
