@@ -58,7 +58,7 @@ def test_no_body_begins_after_cancel_returns(stack: Stack, ledger: Ledger) -> No
     none_after(stack, ledger, run, returned_at, "cancel")
 
 
-@pytest.mark.parametrize("flush", [False, True], ids=["kept", "flushed"])
+@pytest.mark.parametrize("flush", [pytest.param(False, marks=pytest.mark.soak), True], ids=["kept", "flushed"])
 def test_a_cancel_holds_though_every_process_dies(stack: Stack, ledger: Ledger, flush: bool) -> None:
     run = stack.client.submit(wide())
     until(lambda: ledger.begun(run) >= 100, 20, "a hundred bodies begun")
@@ -78,7 +78,7 @@ def test_a_cancel_holds_though_every_process_dies(stack: Stack, ledger: Ledger, 
     assert begun >= 100
 
 
-@pytest.mark.parametrize("flush", [False, True], ids=["kept", "flushed"])
+@pytest.mark.parametrize("flush", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["kept", "flushed"])
 def test_a_cancel_holds_through_a_restart_after_it_returned(stack: Stack, ledger: Ledger, flush: bool) -> None:
     run = stack.client.submit(wide())
     until(lambda: ledger.begun(run) >= 100, 20, "a hundred bodies begun")

@@ -39,7 +39,9 @@ def test_a_clock_that_jumps_delays_nothing(_jumping_stack: Stack, ledger: Ledger
     assert view.finished_at is not None
 
 
-@pytest.mark.parametrize(("jump_s", "restart"), [(3600, False), (-3600, False), (-3600, True)])
+@pytest.mark.parametrize(
+    ("jump_s", "restart"), [pytest.param(3600, False, marks=pytest.mark.soak), (-3600, False), (-3600, True)]
+)
 def test_a_clock_that_jumps_does_not_hold_a_retry_back(
     _jumping_stack: Stack, ledger: Ledger, offset: Path, jump_s: int, restart: bool
 ) -> None:
@@ -66,6 +68,7 @@ def waiting(stack: Stack, run: str) -> int:
     return len(stack.client.store.nodes(run, 0, state="retrying"))
 
 
+@pytest.mark.soak
 def test_a_clock_that_jumps_back_while_the_scheduler_is_down(
     _jumping_stack: Stack, ledger: Ledger, offset: Path
 ) -> None:

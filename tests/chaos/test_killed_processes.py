@@ -49,6 +49,7 @@ def test_a_killed_scheduler_repeats_nothing(stack: Stack, ledger: Ledger) -> Non
     case.check()
 
 
+@pytest.mark.soak
 def test_a_scheduler_killed_again_and_again_repeats_nothing(stack: Stack, ledger: Ledger) -> None:
     seed = random.randrange(2**32)
     chance = random.Random(seed)
@@ -63,7 +64,14 @@ def test_a_scheduler_killed_again_and_again_repeats_nothing(stack: Stack, ledger
     case.check()
 
 
-@pytest.mark.parametrize("point", ["before_commit:6", "after_commit:6", "after_publish:4"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("before_commit:6", marks=pytest.mark.soak),
+        "after_commit:6",
+        pytest.param("after_publish:4", marks=pytest.mark.soak),
+    ],
+)
 def test_a_scheduler_that_dies_around_a_commit_repeats_nothing(stack: Stack, ledger: Ledger, point: str) -> None:
     stack.scheduler.close()
     stack.scheduler.start(FLYWHEEL_FAULT=point)

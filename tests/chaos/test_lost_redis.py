@@ -12,18 +12,19 @@ from engine.hotstate.keys import Keys
 from tests.chaos.runs import Disturbed, Ledger, Mixed
 from tests.services.stack import Stack, until
 
-IN_FLIGHT = 6
-"""Slots of both workers: what may be running, or finished and not yet recorded, when Redis goes."""
+IN_FLIGHT = 12
+"""Slots of both workers, twice: what may be running, and what is reported and not yet committed, when Redis goes."""
 
 
 def test_a_killed_redis_that_kept_its_file_loses_nothing(stack: Stack, ledger: Ledger) -> None:
-    case = Disturbed(stack, ledger, "kill -9 of Redis, file kept", twice=IN_FLIGHT, unknown=4).submit().when_begun(12)
+    case = Disturbed(stack, ledger, "kill -9 of Redis, file kept", twice=IN_FLIGHT, unknown=8).submit().when_begun(12)
     stack.redis.restart()
     case.check()
 
 
+@pytest.mark.soak
 def test_a_killed_redis_that_lost_its_data_is_made_up_for_from_sql(stack: Stack, ledger: Ledger) -> None:
-    case = Disturbed(stack, ledger, "kill -9 of Redis, data lost", twice=IN_FLIGHT, unknown=4).submit().when_begun(12)
+    case = Disturbed(stack, ledger, "kill -9 of Redis, data lost", twice=IN_FLIGHT, unknown=8).submit().when_begun(12)
     stack.redis.kill()
     stack.redis.forget()
     stack.redis.start()
@@ -31,11 +32,12 @@ def test_a_killed_redis_that_lost_its_data_is_made_up_for_from_sql(stack: Stack,
 
 
 def test_flushall_is_made_up_for_from_sql(stack: Stack, ledger: Ledger) -> None:
-    case = Disturbed(stack, ledger, "FLUSHALL", twice=IN_FLIGHT, unknown=4).submit().when_begun(12)
+    case = Disturbed(stack, ledger, "FLUSHALL", twice=IN_FLIGHT, unknown=8).submit().when_begun(12)
     stack.redis.flush()
     case.check()
 
 
+@pytest.mark.soak
 def test_flushall_while_the_scheduler_is_down(stack: Stack, ledger: Ledger) -> None:
     case = Disturbed(stack, ledger, "FLUSHALL with the scheduler dead", twice=IN_FLIGHT, unknown=8).submit()
     case.when_begun(12)
@@ -73,6 +75,7 @@ def test_cut_connections_repeat_nothing(stack: Stack, ledger: Ledger) -> None:
     case.check()
 
 
+@pytest.mark.soak
 def test_a_redis_that_is_frozen_for_a_while_loses_nothing(stack: Stack, ledger: Ledger) -> None:
     case = Disturbed(stack, ledger, "SIGSTOP of Redis for 8 s", twice=0).submit().when_begun(12)
     os.kill(stack.redis.pid, signal.SIGSTOP)
@@ -96,8 +99,9 @@ def test_redis_restarted_again_and_again(stack: Stack, ledger: Ledger) -> None:
     case.check(90)
 
 
+@pytest.mark.soak
 def test_a_redis_that_stays_away_stops_nothing_for_good(stack: Stack, ledger: Ledger) -> None:
-    case = Disturbed(stack, ledger, "Redis away for 4 s", twice=IN_FLIGHT, unknown=4).submit().when_begun(12)
+    case = Disturbed(stack, ledger, "Redis away for 4 s", twice=IN_FLIGHT, unknown=8).submit().when_begun(12)
     stack.redis.kill()
     with pytest.raises(Unavailable):
         stack.hot.epoch()

@@ -57,6 +57,7 @@ class Process:
         self._program = _FLYWHEEL if mask is None else (sys.executable, "-m", mask)
         self.log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._killed = False
         self.starts = 0
 
     @property
@@ -70,6 +71,11 @@ class Process:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def died(self) -> bool:
+        """Whether it ended and nobody here ended it."""
+        return self._process is not None and not self._killed and not self.alive
+
+    @property
     def status(self) -> int | None:
         """Its exit status, negative for a signal."""
         return None if self._process is None else self._process.poll()
@@ -78,6 +84,7 @@ class Process:
         """Start it; ``environment`` holds for this life only."""
         assert not self.alive, f"{self.name} runs already"
         self.starts += 1
+        self._killed = False
         with self.log.open("ab") as log:
             log.write(f"--- start {self.starts} at {time.time():.3f} {environment}\n".encode())
             log.flush()
@@ -99,6 +106,7 @@ class Process:
     def kill(self) -> None:
         """SIGKILL the main process only, and wait for its end; children have to notice by themselves."""
         if self._process is not None:
+            self._killed = True
             self._process.kill()
             self._process.wait()
 
@@ -124,6 +132,7 @@ class Process:
     def close(self) -> None:
         """End it and whatever it started."""
         if self._process is not None:
+            self._killed = True
             self._signal_group(signal.SIGKILL)
             self._process.wait()
 
@@ -151,6 +160,8 @@ class Stack:
         More variables for the processes.
     entry
         Module that stands for the command line, with its interface; ``None`` takes the command line.
+    supervised
+        Start a process anew that ended by itself, as every deployment does; otherwise that fails the test.
     """
 
     def __init__(
@@ -159,8 +170,11 @@ class Stack:
         database_url: str | None = None,
         environment: Mapping[str, str] | None = None,
         entry: str | None = None,
+        supervised: bool = False,
         **settings: Any,
     ) -> None:
+        self._supervised = supervised
+        self.deaths: list[str] = []
         self.folder = Path(tempfile.mkdtemp(prefix="fwc-", dir="/tmp"))
         self.redis: RedisServer = started_redis()
         fields = _BEATS | {"home": self.folder / "home", "redis_url": self.redis.url}
@@ -256,11 +270,23 @@ class Stack:
 
     def ended(self, run_id: str, timeout_s: float) -> RunView:
         """The run, once it has ended; what every process said if it does not."""
+        deadline = time.monotonic() + timeout_s
         try:
-            return self.client.wait(run_id, timeout_s)
-        except TimeoutError:
+            while True:
+                self._look_after()
+                with suppress(TimeoutError):
+                    return self.client.wait(run_id, 0.2)
+                assert time.monotonic() < deadline, f"run {run_id} has not ended within {timeout_s:g} s"
+        except AssertionError:
             self.show(run_id)
             raise
+
+    def _look_after(self) -> None:
+        for process in self.processes:
+            if process.died:
+                assert self._supervised, f"{process.name} ended by itself with {process.status}"
+                self.deaths.append(f"{process.name}: {process.status}: {process.said().strip().splitlines()[-1]}")
+                process.start()
 
     def kill_everything(self) -> None:
         """SIGKILL every scheduler and worker; Redis goes on."""
