@@ -57,6 +57,7 @@ class Process:
         self._program = _FLYWHEEL if mask is None else (sys.executable, "-m", mask)
         self.log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline: int | None = None
         self._killed = False
         self.starts = 0
 
@@ -85,18 +86,22 @@ class Process:
         assert not self.alive, f"{self.name} runs already"
         self.starts += 1
         self._killed = False
+        self._let_go()
+        reader, self._lifeline = os.pipe()  # whatever ends the tests ends this process
         with self.log.open("ab") as log:
             log.write(f"--- start {self.starts} at {time.time():.3f} {environment}\n".encode())
             log.flush()
             self._process = subprocess.Popen(
-                [*self._program, *self._arguments],
+                [*self._program, *self._arguments, "--lifeline", str(reader)],
                 env=self._environment | environment,
                 cwd=_ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                pass_fds=(reader,),
                 start_new_session=True,
             )
+        os.close(reader)
 
     def send(self, number: signal.Signals) -> None:
         """Send its main process a signal."""
@@ -135,6 +140,12 @@ class Process:
             self._killed = True
             self._signal_group(signal.SIGKILL)
             self._process.wait()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
 
     def said(self, most: int = 6000) -> str:
         """The end of what it logged."""
@@ -228,7 +239,7 @@ class Stack:
     def heal(self) -> None:
         """Start whatever does not run, and wait until everything answers."""
         if not self._redis_answers():
-            self.redis.start()
+            self.redis.restart()
         for process in self.processes:
             if not process.alive:
                 process.start()
