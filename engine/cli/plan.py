@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.output import output_option, print_one, print_rows, print_table
+from engine.cli.plan_graph import graph
+from engine.cli.plan_schema import schema
 from engine.cli.session import Session
 from engine.errors import FlywheelError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.api.plans import Prepared
+    from engine.plan.model import Plan
 
 
 @click.group()
 def plan() -> None:
-    """Check, show and list plans."""
+    """Check, show, draw and list plans."""
+
+
+plan.add_command(graph)
+plan.add_command(schema)
 
 
 @plan.command()
@@ -44,15 +53,22 @@ def validate(session: Session, plans: tuple[str, ...], output: str) -> None:
 def show(session: Session, name: str, output: str) -> None:
     """Show a plan's inputs and steps as the engine will run them, defaults of its tasks written in.
 
+    With -o yaml it is a plan file itself, of the same version, whether the plan was written in YAML
+    or in Python.
+
     \b
     Examples:
       flywheel plan show dependency-audit
-      flywheel plan show dags/nightly.yaml -o yaml
+      flywheel plan show jobs/nightly.py:nightly -o yaml
     """
     from engine.api.plans import prepare  # lazy: the plan floor and the task modules
     from engine.plan.model import plan_data
+    from engine.plan.writing import plan_yaml
 
     prepared = prepare(name, session.settings)
+    if output == "yaml":
+        click.echo(plan_yaml(prepared.plan), nl=False)
+        return
     data = {**_summary(prepared), "source": plan_data(prepared.plan), "steps": _steps(prepared)}
     print_one(data, output, "flywheel.plan/1", table=lambda: _print_plan(prepared))
 
@@ -70,12 +86,21 @@ def list_plans(session: Session, output: str) -> None:
         try:
             found = load_plan(path)
         except FlywheelError as error:
-            rows.append({"plan": name, "description": f"does not hold: {error}", "inputs": [], "file": str(path)})
+            rows.append(_row(name, None, f"does not hold: {error}", path))
         else:
-            rows.append({
-                "plan": found.name, "description": found.description, "inputs": list(found.inputs), "file": str(path),
-            })  # fmt: skip
-    print_rows(rows, output, "flywheel.plans/1", columns=("plan", "inputs", "description"))
+            rows.append(_row(found.name, found, found.description, path))
+    print_rows(rows, output, "flywheel.plans/1", columns=("plan", "steps", "inputs", "description"))
+
+
+def _row(name: str, plan: Plan | None, description: str, path: Path) -> dict[str, Any]:
+    return {
+        "plan": name,
+        "steps": None if plan is None else len(plan.steps),
+        "inputs": [] if plan is None else list(plan.inputs),
+        "description": description,
+        "tags": [] if plan is None else list(plan.tags),
+        "file": str(path),
+    }
 
 
 def _summary(prepared: Prepared) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import orjson
 import yaml
 
 from engine.errors import PlanError, Problem
@@ -30,6 +31,8 @@ Loc = tuple[str | int, ...]
 _INTEGER = re.compile(r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,400}")
 _NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+NUMBERS = re.compile(rf"(?:{_INTEGER.pattern}|{_NUMBER.pattern}|{_NOT_FINITE.pattern})\Z")
+"""Texts that are read as numbers, or refused as such, unless they are quoted."""
 _WORDS: dict[str, Any] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
@@ -95,9 +98,11 @@ def gather_json(text: str, file: str) -> tuple[Any, list[Problem], bool]:
 
     try:
         data = json.loads(text, object_pairs_hook=unique, parse_float=_finite, parse_constant=_finite)
+        orjson.dumps(data)
     except json.JSONDecodeError as error:
         return None, [Problem(f"this is no JSON: {error.msg}", file=file, line=error.lineno, column=error.colno)], False
-    except (RecursionError, ValueError) as error:
+    except (RecursionError, ValueError, TypeError) as error:
+        # Besides depth: numbers of more than 64 bits, and halves of characters such as "\\ud800".
         why = f"nested more than {DEPTH_LIMIT} deep" if isinstance(error, RecursionError) else str(error)
         return None, [Problem(f"this is no JSON that can be read: {why}", file=file)], False
     if _depth(data) > DEPTH_LIMIT:
@@ -237,7 +242,10 @@ class _Builder:
 
     def _number(self, text: str, event: Any) -> Any:
         if _INTEGER.fullmatch(text):
-            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            whole = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            if not -(2**63) <= whole < 2**64:
+                self._refuse(f"{text[:40]} is too large a whole number; put it in quotes", event)
+            return whole
         if _NUMBER.fullmatch(text):
             number = float(text)
             if math.isfinite(number):

@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from engine.errors import UsageError
 from engine.plan.clauses import Clause, FailureClause, JoinClause, Retry
 from engine.plan.durations import PositiveDuration
 from engine.plan.names import RESERVED_STEPS, Identifier, PlanName, QueueName, TaskName
@@ -215,7 +216,10 @@ def plan_hash(plan: Plan) -> str:
     content have one version. Task types' code is not part of it; their defaults are, once
     ``engine.dag.compile.freeze_task_defaults`` has written them in.
     """
-    text = orjson.dumps(_without_descriptions(plan_data(plan)), option=orjson.OPT_SORT_KEYS)
+    try:
+        text = orjson.dumps(_without_descriptions(plan_data(plan)), option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:  # numbers of more than 64 bits, halves of characters: only Python plans can hold them
+        raise UsageError(f"plan {plan.name!r} holds what is no JSON data: {error}") from error
     return hashlib.sha256(text).hexdigest()
 
 

@@ -65,7 +65,7 @@ def test_a_sub_plan_names_its_own_file(tmp_path: Path) -> None:
         "plan.yaml:5:15: steps.far.plan: there is no plan 'innre'; did you mean 'inner'?",
         f"{broken}:2:48: steps.a.rety: unknown key 'rety'; did you mean 'retry'?",
         "plan.yaml:5:30: steps.far.after.0: there is no step 'sbu'; did you mean 'sub'?",
-        f"{inner}:3:43: steps.sub.plan.steps.one.with.text: there is no step 'tow'; there is: one",
+        f"{inner}:3:40: steps.sub.plan.steps.one.with.text: there is no step 'tow'; there is: one",
     ]
 
 
