@@ -49,6 +49,8 @@ log = structlog.get_logger(__name__)
 
 _TAKE_AT_ONCE = 50
 _AGAIN_S = 0.02
+_FEW_REPORTS, _MANY_OUT, _GATHER_S = 16, 64, 0.01
+"""Fewer reports than the first are waited upon for so long while more attempts than the second are out."""
 _JUMP_S = 1.0
 """Seconds between two steps by which the wall clock may differ from the monotonic one without a jump."""
 _BODY_ENDED = (Outcome.OK, Outcome.FAILED, Outcome.TIMED_OUT)
@@ -131,7 +133,7 @@ class Leader:
             self._redis_changes = self._inflight.redis_changes
             self._read_after = "0"  # a new stream's entries may have lower ids
         try:
-            entries = self._world.hot.read_reports(self._shard, self._read_after, self._pace.batch, self._idle_s())
+            entries = self._read_entries()
         except Unavailable as error:
             self._complain("redis.unavailable", error)
             self._caught_up = self._full = False  # full would be no wait at all
@@ -149,6 +151,15 @@ class Leader:
             else:
                 events += self._take_in(report)
         return events
+
+    def _read_entries(self) -> Sequence[tuple[str, Report | None]]:
+        """The next reports; at full load a few are given a moment to become many, for one commit."""
+        hot, shard, most = self._world.hot, self._shard, self._pace.batch
+        entries = hot.read_reports(shard, self._read_after, most, self._idle_s())
+        if 0 < len(entries) < _FEW_REPORTS and self._core.attempts_out() > _MANY_OUT:
+            self._world.sleep(_GATHER_S)
+            entries = [*entries, *hot.read_reports(shard, entries[-1][0], most, 0.0)]
+        return entries
 
     def _take_in(self, report: Report) -> list[Event]:
         events, lines = events_of(report)

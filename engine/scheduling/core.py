@@ -109,6 +109,10 @@ class Core:
                 tokens[step.task] += wanted
         return pools, tokens
 
+    def attempts_out(self) -> int:
+        """Active attempts of every queue."""
+        return self._outstanding.total()
+
     def pool_use(self) -> Counter[str]:
         """Slots of each pool that active attempts hold."""
         return self._outstanding.pools

@@ -67,6 +67,10 @@ class Outstanding:
         """Attempts of a queue that are out."""
         return self._count[queue]
 
+    def total(self) -> int:
+        """Attempts that are out."""
+        return self._count.total()
+
     def window(self, queue: str, slots: int, window_s: float, estimate_s: float) -> int:
         """How many attempts of ``estimate_s`` seconds each still fit in the queue's window."""
         by_count = slots * _MESSAGES_A_SLOT - self._count[queue]
