@@ -82,6 +82,24 @@ def test_a_scheduler_that_dies_around_a_commit_repeats_nothing(stack: Stack, led
     case.check()
 
 
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("begun:6", marks=pytest.mark.soak),
+        "before_report:6",
+        pytest.param("after_report:6", marks=pytest.mark.soak),
+    ],
+)
+def test_a_worker_that_dies_around_a_report_loses_only_what_it_ran(stack: Stack, ledger: Ledger, point: str) -> None:
+    stack.io.close()
+    stack.io.start(FLYWHEEL_FAULT=point)
+    case = Disturbed(stack, ledger, f"io worker dies at {point}", twice=4, unknown=4).submit()
+    assert stack.io.wait() == 86
+    case.before |= case.recorded()
+    stack.io.start()
+    case.check()
+
+
 def test_sigterm_lets_bodies_finish(stack: Stack, ledger: Ledger) -> None:
     case = Disturbed(stack, ledger, "SIGTERM of both workers", twice=0).submit().when_begun(12)
     for worker in stack.workers:

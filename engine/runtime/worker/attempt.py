@@ -21,6 +21,7 @@ from engine.hotstate.keys import permit_field
 from engine.plan.binding import bind, dump
 from engine.plan.tasktype import Effects, TaskContext
 from engine.plan.templates import render
+from engine.runtime import faults
 from engine.runtime.worker import body, outcomes
 from engine.runtime.worker.context import Progress, StopFlag, make_context
 from engine.runtime.worker.loglines import LogLines
@@ -182,6 +183,7 @@ def begin(attempt: Attempt) -> None:
     if not allowed:
         raise NotOurs
     attempt.begun_at = attempt.services.clock.now()
+    faults.point("begun")
 
 
 def wait_for_next_try(attempt: Attempt, outcome: Outcome, error: ErrorInfo) -> bool:

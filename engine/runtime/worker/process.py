@@ -17,6 +17,7 @@ from engine.broker.app import declare, make_app, register_tasks
 from engine.broker.lifecycle import EX_RECYCLE, WorkerProcess
 from engine.hotstate.worker import WorkerHotState
 from engine.plan.registry import load_task_modules
+from engine.runtime import faults
 from engine.runtime.ports import WorkerInfo
 from engine.runtime.worker.losses import Losses
 from engine.runtime.worker.pipeline import Pipeline
@@ -53,6 +54,7 @@ class Worker:
 
     def __init__(self, queues: Sequence[str], pool: str, concurrency: int, settings: Settings, name: str) -> None:
         self._settings = settings
+        faults.arm(settings.fault)
         self._name = f"{name}@{socket.gethostname()}"
         self._prefork = pool == "prefork"
         self._registry = load_task_modules(settings.task_modules)

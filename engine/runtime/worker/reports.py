@@ -6,6 +6,7 @@ import threading
 import time
 
 from engine.hotstate.keys import permit_field
+from engine.runtime import faults
 from engine.runtime.worker.services import Services, insist
 from engine.wire import Delivery, NodeReport, Report, ReportKind
 
@@ -66,6 +67,8 @@ class DeliveryReports:
         last = self._open <= 0
         report = Report(ReportKind.DONE, delivery.token, delivery.run_id, delivery.step_no, self._services.name, nodes)
         fields = [permit_field(delivery.step_no, node.item) for node in nodes]
+        faults.point("before_report")
         insist(lambda: self._services.hot.report(delivery.shard, report, fields, last=last), f"run {delivery.run_id}")
+        faults.point("after_report")
         self._ended.clear()
         self._bytes = 0
