@@ -65,7 +65,7 @@ class Scheduling(BaseModel):
     )
     fault: str = Field(
         default="",
-        description="For tests of crashes: name:count of a point in the scheduler at which its process ends at once.",
+        description="For tests of crashes: name:count of a point at which a scheduler or worker ends at once.",
     )
     pools: Sizes = Field(
         default_factory=dict,
