@@ -95,7 +95,7 @@ def _check(installation: Installation, runs: int, nodes: int, capsys: pytest.Cap
 def test_runs_from_four_processes_at_once_all_end_well(
     make: Make, database: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _check(make(**database), 40, 50, capsys)
+    _check(make(**database), 20, 50, capsys)
 
 
 @pytest.mark.soak
