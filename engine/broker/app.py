@@ -116,10 +116,9 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_pool_acquire_timeout": 5,
         "broker_transport_options": {
             "global_keyprefix": f"{settings.namespace}:",
-            # Correctness does not depend on it: recovery is by lease, a late second delivery is refused.
-            "visibility_timeout": 43200,
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
+            # Redis keeps no copy of what a worker took up: two round trips of the main loop a message, for a
+            # restoration that nobody needs. The scheduler sees what is lost by its lease, or by its absence.
+            "ack_emulation": False,
             # Above kombu's one second of BRPOP; a frozen Redis must not freeze a publisher.
             "socket_timeout": 10,
             "socket_connect_timeout": 3,

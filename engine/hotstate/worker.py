@@ -66,16 +66,26 @@ class WorkerHotState:
 
     @translated
     def claim(
-        self, run_id: str, shard: int, fields: Sequence[str], token: str, epoch: str, nonce: str, lease_s: float
+        self,
+        run_id: str,
+        shard: int,
+        fields: Sequence[str],
+        token: str,
+        epoch: str,
+        nonce: str,
+        lease_s: float,
+        *,
+        begin: bool = False,
     ) -> list[bool]:
         """Claim nodes of a delivery and lease it; for each field whether it is ours.
 
+        With ``begin`` their bodies may begin as well, now: then nothing is to come in between.
         ``nonce`` names this one execution: the same again is ours still (a lost reply), another is
         refused (a second delivery of the same message).
         """
         reply = self._claim(
             keys=[self._keys.permits(run_id), self._keys.leases(shard)],
-            args=[token, epoch, nonce, int(lease_s * 1000), *fields],
+            args=[token, epoch, nonce, int(lease_s * 1000), int(begin), *fields],
         )
         return [verdict == 1 for verdict in cast("list[int]", reply)]
 
@@ -133,6 +143,14 @@ class WorkerHotState:
             args=[facts, info.name, int(lease_s * 1000), *tokens],
         )
         return {tokens[index - 1] for index in cast("list[int]", stopped)}
+
+    @translated
+    def let_go(self, ended: Mapping[str, int]) -> None:
+        """Drop the leases of deliveries (token to shard) that ended, should a heartbeat have brought them back."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for token, shard in ended.items():
+                pipe.zrem(self._keys.leases(shard), token)
+            pipe.execute()
 
     @translated
     def told_to_drain(self, name: str) -> bool:

@@ -65,6 +65,7 @@ class Attempt:
     progress: Progress
     context: TaskContext
     interruption: body.Interruption = field(default_factory=body.Interruption)
+    arguments: dict[str, Any] | None = None  # where they were prepared ahead
     begun_at: float | None = None
     tries: list[Try] = field(default_factory=list)
 
@@ -95,11 +96,12 @@ def run_attempt(attempt: Attempt, inputs: Inputs, observer: Observer) -> NodeRep
     """Run one attempt; ``None`` if the node is no longer ours."""
     masker = attempt.services.masker
     try:
-        arguments = prepare(attempt, inputs)
+        arguments = prepare(attempt, inputs) if attempt.arguments is None else attempt.arguments
         if attempt.delivery.effects == Effects.EXTERNAL:
             ask(attempt)
         while True:
-            begin(attempt)
+            if attempt.begun_at is None or attempt.tries:
+                begin(attempt)
             try:
                 with observer.watching(attempt):
                     result = body.call(

@@ -12,17 +12,15 @@ from typing import Any
 
 from engine.broker.failures import AttemptFailed
 from engine.broker.lifecycle import ignore_terminate
-from engine.errors import Unavailable
-from engine.hotstate.keys import permit_field
 from engine.runtime.worker import outcomes
 from engine.runtime.worker.attempt import Attempt, Inputs, run_attempt
+from engine.runtime.worker.claiming import claimed, prepared
 from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.reports import DeliveryReports
-from engine.runtime.worker.services import Services, insist
-from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome
+from engine.runtime.worker.services import Services
+from engine.wire import Delivery, ErrorInfo, NodeReport, Outcome
 
 _LOG = logging.getLogger(__name__)
-_CLAIM_PATIENCE_S = 30.0
 
 
 class Pipeline:
@@ -49,15 +47,16 @@ class Pipeline:
         if work is None:
             return
         nonce = secrets.token_hex(8)
-        ours = claimed(services, work, nonce)
+        ready = prepared(services, work, nonce)
+        ours = claimed(services, work, nonce, ready)
         if not ours:
             return  # stale, doubled or revoked: the scheduler knows better
         reports = DeliveryReports(services, work, len(ours))
         failed: list[NodeReport] = []
         with observer.delivering(reports):
-            inputs = _shared_inputs(services, work)
+            inputs = ready.inputs if ready else _shared_inputs(services, work)
             for call in ours:
-                attempt = Attempt.at(services, work, call, nonce)
+                attempt = ready.attempt if ready else Attempt.at(services, work, call, nonce)
                 if services.shutdown.is_set():
                     ended: NodeReport | None = attempt.ended(Outcome.NOT_BEGUN, _STOPPING)
                 elif isinstance(inputs, Inputs):
@@ -76,25 +75,6 @@ class Pipeline:
 
 
 _STOPPING = ErrorInfo("NotBegun", "its worker was told to stop before the body began")
-
-
-def claimed(services: Services, delivery: Delivery, nonce: str) -> list[NodeCall]:
-    """The nodes of ``delivery`` that are ours; none if Redis stays away, for then no permit can be seen."""
-    fields = [permit_field(delivery.step_no, call.item) for call in delivery.nodes]
-    verdicts: list[bool] = []
-
-    def claim() -> None:
-        verdicts[:] = services.hot.claim(
-            delivery.run_id, delivery.shard, fields, delivery.token, delivery.epoch, nonce,
-            services.settings.worker_lease_s,
-        )  # fmt: skip
-
-    try:
-        insist(claim, f"delivery {delivery.token}", _CLAIM_PATIENCE_S)
-    except Unavailable:
-        _LOG.warning("delivery %s dropped: Redis stays away", delivery.token)
-        return []
-    return [call for call, ours in zip(delivery.nodes, verdicts, strict=True) if ours]
 
 
 def _decoded(delivery: dict[str, Any]) -> Delivery | None:

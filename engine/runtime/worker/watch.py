@@ -61,6 +61,7 @@ class Watch:
         self._recycle = recycle
         self._deaf_after_s = deaf_after_s
         self._stopped: dict[str, float] = {}
+        self._announced: dict[str, int] = {}
         self._draining = False
         self._ended = threading.Event()
         self._seen = _Seen(moved_at=time.monotonic())
@@ -95,6 +96,10 @@ class Watch:
         lasting = {token: shard for token, shard in shards.items() if token in self._seen.tokens}
         self._seen.tokens = frozenset(shards)
         try:
+            gone = {token: shard for token, shard in self._announced.items() if token not in shards}
+            if gone:
+                self._hot.let_go(gone)
+            self._announced = lasting
             self._note_stops(self._hot.announce(self._info, lasting, self._lease_s), shards)
             waiting = self._hot.waiting(self._process.consuming())
             if not self._draining and self._hot.told_to_drain(self._info.name):
