@@ -23,6 +23,7 @@ from engine.plan.problems import placed
 from engine.plan.registry import Registry
 from engine.plan.tasktype import Effects, TaskType
 
+_SHOWN = 20  # steps at either end of a cycle
 _ON_FAILURE = {kind.value: kind for kind in OnFailure}
 
 
@@ -43,12 +44,13 @@ def compile_plan(plan: Plan, registry: Registry | None = None) -> CompiledPlan:
     problems = Problems()
     drafts, scopes = inline(plan, problems)
     connect(drafts, scopes, problems)
+    if problems.full:
+        raise PlanError(placed(plan, problems.found))
     outputs = check_outputs(scopes[0], problems)
     task_types = _task_types(drafts, registry, problems) if registry is not None else {}
     levels = generations(drafts)
     for cycle in cycles(drafts, levels):
-        way = " -> ".join(draft.path for draft in cycle)
-        problems.add(f"steps wait for each other: {way}", cycle[0].where, of_key=True)
+        problems.add(f"steps wait for each other: {_way(cycle)}", cycle[0].where, of_key=True)
     if problems.found:
         raise PlanError(placed(plan, problems.found))
     order = sorted(range(len(drafts)), key=lambda position: (levels[position] or 0, drafts[position].path))
@@ -93,6 +95,14 @@ def upward_ranks(compiled: CompiledPlan, seconds: Mapping[str, float]) -> tuple[
     for step in reversed(compiled.steps):
         ranks[step.no] = seconds.get(step.path, 1.0) + max((ranks[child] for child in step.children), default=0.0)
     return tuple(ranks)
+
+
+def _way(cycle: Sequence[Draft]) -> str:
+    """A cycle as a path; of a long one both ends."""
+    paths = [draft.path for draft in cycle]
+    if len(paths) > 2 * _SHOWN:
+        paths[_SHOWN:-_SHOWN] = [f"… {len(paths) - 2 * _SHOWN:,} more …"]
+    return " -> ".join(paths)
 
 
 def _frozen(step: Step, registry: Registry) -> Step:

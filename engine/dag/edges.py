@@ -21,6 +21,8 @@ _IF_ENTERED = f"steps.{_ENTERED}.state == 'succeeded'"
 def connect(drafts: list[Draft], scopes: list[Scope], problems: Problems) -> None:
     """Give every draft its parents, names and fall-back."""
     for draft in drafts:
+        if problems.full:
+            return
         _follow_references(draft, problems)
         _follow_after(draft, problems)
     _connect_sub_plans(drafts, scopes)

@@ -47,7 +47,7 @@ def cycles(drafts: Sequence[Draft], levels: Sequence[int | None]) -> list[list[D
             steps = list(way)
             loop = steps[steps.index(position) :]
             found.append([drafts[entry] for entry in (loop[0], *reversed(loop))])
-        seen |= way.keys()
+        seen.update(way)
     return found
 
 

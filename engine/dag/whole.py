@@ -12,6 +12,7 @@ from engine.dag.compile import compile_plan, freeze_task_defaults
 from engine.dag.compiled import CompiledPlan
 from engine.errors import PlanError, Problem
 from engine.plan.model import Plan
+from engine.plan.problems import news
 from engine.plan.registry import Registry
 from engine.plan.salvage import BrokenPlanError
 from engine.plan.subplans import resolve
@@ -42,7 +43,7 @@ def whole_plan(load: Callable[[], Plan], find: Callable[[str], Plan], registry: 
         try:
             compiled = compile_plan(frozen, registry)
         except PlanError as error:
-            problems += _news(error.problems, problems)
+            problems += news(error.problems, problems)
         else:
             if not problems:
                 return frozen, compiled
@@ -55,9 +56,3 @@ def _rest_of(read: Callable[[], Plan], problems: list[Problem]) -> Plan | None:
     except BrokenPlanError as error:
         problems += error.problems
         return error.rest
-
-
-def _news(found: tuple[Problem, ...], told: list[Problem]) -> list[Problem]:
-    """What was not told before, at its place or at the same path: one mistake is one problem."""
-    places = {(problem.file, problem.where) for problem in told}
-    return [problem for problem in found if (problem.file, problem.where) not in places]

@@ -76,7 +76,8 @@ def gather_yaml(text: str, file: str) -> tuple[Any, list[Problem], bool]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
-        builder.problems.append(Problem(f"this is no YAML: {error.problem}", file=file, line=line, column=column))
+        message = f"this is no YAML: {error.problem}{_begun(error)}"
+        builder.problems.append(Problem(message, file=file, line=line, column=column))
         whole = False
     except yaml.YAMLError as error:
         builder.problems.append(_unreadable(error, text, file))
@@ -84,6 +85,13 @@ def gather_yaml(text: str, file: str) -> tuple[Any, list[Problem], bool]:
     except _Lost:
         whole = False
     return builder.root, builder.problems, whole
+
+
+def _begun(error: yaml.MarkedYAMLError) -> str:
+    """What was being read, and since where: a quote that never ends is noticed at the end of the file."""
+    if not error.context or error.context_mark is None:
+        return ""
+    return f" {error.context} that begins at line {error.context_mark.line + 1}, column {error.context_mark.column + 1}"
 
 
 def gather_json(text: str, file: str) -> tuple[Any, list[Problem], bool]:
@@ -166,6 +174,7 @@ class _Builder:
         self._file = file
         self._stack: list[_Frame] = []
         self._documents = 0
+        self._aliases: set[str] = set()
 
     def take(self, event: Any) -> None:
         kind = type(event)
@@ -182,7 +191,9 @@ class _Builder:
         elif kind in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
             self._stack.pop()
         elif kind is yaml.AliasEvent:
-            self._refuse("aliases are refused: write it out", event)
+            if event.anchor not in self._aliases:
+                self._aliases.add(event.anchor)
+                self._refuse("aliases are refused: write it out", event)
             if self._expects_key():
                 self._stack[-1].key = f"*{event.anchor}"
             else:
@@ -203,7 +214,7 @@ class _Builder:
             self._refuse(f"nested more than {DEPTH_LIMIT} deep", event)
             raise _Lost
         if self._expects_key():
-            self._refuse("a key must be plain text", event)
+            self._refuse("a key must be plain text; put a template in quotes", event)
             raise _Lost
         self._put(container)
         self._stack.append(_Frame(container))

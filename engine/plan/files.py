@@ -19,7 +19,7 @@ from engine.plan.model import Plan
 from engine.plan.names import nearest
 from engine.plan.pauses import uncollected
 from engine.plan.plan_function import PlanFunction
-from engine.plan.problems import problems_of
+from engine.plan.problems import news, problems_of
 from engine.plan.registry import import_path
 from engine.plan.salvage import BrokenPlanError, salvaged
 from engine.plan.source import Source
@@ -68,9 +68,10 @@ def read_plan(raw: bytes, file: str) -> Plan:
     try:
         plan = Plan.model_validate(data).read_from(source)
     except ValidationError as error:
-        raise BrokenPlanError([*problems, *problems_of(error, source)], salvaged(data, error, source)) from error
+        rest = None if problems else salvaged(data, error, source)
+        raise BrokenPlanError([*problems, *news(problems_of(error, source), problems)], rest) from error
     if problems:
-        raise BrokenPlanError(problems, plan)
+        raise BrokenPlanError(problems)
     return plan
 
 

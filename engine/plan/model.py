@@ -29,7 +29,7 @@ from pydantic_core import PydanticCustomError
 from engine.errors import UsageError
 from engine.plan.clauses import Clause, FailureClause, JoinClause, Retry
 from engine.plan.durations import PositiveDuration
-from engine.plan.names import RESERVED_STEPS, Identifier, PlanName, QueueName, TaskName
+from engine.plan.names import Identifier, PlanName, QueueName, StepName, TaskName
 from engine.plan.references import lone_reference
 from engine.plan.source import Source
 from engine.plan.tasktype import Effects
@@ -150,7 +150,7 @@ class Plan(Clause):
     name: PlanName
     description: str = ""
     inputs: dict[Identifier, Input] = Field(default_factory=dict)
-    steps: dict[Identifier, Step] = Field(min_length=1)
+    steps: dict[StepName, Step] = Field(min_length=1)
     outputs: JsonValue = None
     """A tree whose leaves are literals or lone references: what the run hands back."""
     tags: tuple[str, ...] = ()
@@ -182,14 +182,6 @@ class Plan(Clause):
         copy = self.model_copy()
         copy._source = source
         return copy
-
-    @field_validator("steps")
-    @classmethod
-    def _names_are_free(cls, steps: dict[str, Step]) -> dict[str, Step]:
-        taken = sorted(RESERVED_STEPS & steps.keys())
-        if taken:
-            raise PydanticCustomError("reserved", "no step may be called {names}", {"names": " or ".join(taken)})
-        return steps
 
 
 def _plan_form(value: Any) -> str:

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Iterable, Sized
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
+from pydantic_core import PydanticCustomError
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """Name of a step, an input or a pool."""
@@ -24,6 +25,16 @@ _COMPARED = 1_000  # comparing a name with many more takes longer than anybody w
 
 RESERVED_STEPS = frozenset({"inputs", "outputs"})
 """No step may be called so: they name the two ends of an inlined sub-plan."""
+
+
+def _free(name: str) -> str:
+    if name in RESERVED_STEPS:
+        raise PydanticCustomError("reserved", "no step may be called {name}", {"name": name})
+    return name
+
+
+StepName = Annotated[Identifier, AfterValidator(_free)]
+"""Name of a step."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ the path in the plan. Sub-plans name their own file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,17 @@ def placed(plan: Plan, findings: Sequence[Finding]) -> list[Problem]:
         source, above = _home(plan, finding.loc)
         by_source.setdefault(id(source), (source, above, []))[2].append(finding)
     return [problem for source, above, found in by_source.values() for problem in _in(source, found, above)]
+
+
+def news(found: Iterable[Problem], told: Sequence[Problem]) -> list[Problem]:
+    """What was not told before, at its place or at the same path: one mistake is one problem."""
+    places = {(problem.file, problem.line, problem.column) for problem in told if problem.line is not None}
+    paths = {(problem.file, problem.where) for problem in told if problem.where}
+    return [
+        problem
+        for problem in found
+        if (problem.file, problem.line, problem.column) not in places and (problem.file, problem.where) not in paths
+    ]
 
 
 def _home(plan: Plan, loc: Loc) -> tuple[Source, Loc]:

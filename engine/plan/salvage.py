@@ -20,6 +20,8 @@ from engine.plan.source import Source
 STAND_IN = "plan.inputs"
 """Task type that takes any arguments: stands in where a step's own cannot be told."""
 
+_STEPS_LIMIT = 5_000
+"""Steps up to which anything is salvaged: in a larger plan the first answer must not wait for the second."""
 _ROUNDS = 3  # what is wrong inside a step shows only once its keys are right
 
 
@@ -33,6 +35,9 @@ class BrokenPlanError(PlanError):
 
 def salvaged(data: dict[str, Any], error: ValidationError, source: Source) -> Plan | None:
     """A plan of what holds in ``data``, which is changed; ``None`` where too little does."""
+    steps = data.get("steps")
+    if not isinstance(steps, dict) or len(steps) > _STEPS_LIMIT:
+        return None
     for _ in range(_ROUNDS):
         for entry in error.errors(include_url=False, include_input=False, include_context=False):
             loc = tuple(entry["loc"])

@@ -129,7 +129,6 @@ def chunks(source: str, environment: Mapping[str, Any], budget: Budget) -> Itera
     yield from template.root_render_func(context)
 
 
-@lru_cache(maxsize=8192)
 def references_of(source: str) -> References:
     """What a template refers to; raises ``BadTemplate``."""
     tree = _checked(source)

@@ -8,6 +8,7 @@ files, the network or the clock.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -102,16 +103,22 @@ def references(tree: Any) -> References:
         if path:
             paths.add(path)
             continue
-        try:
-            found = references_of(text)
-        except BadTemplate as error:
-            problems.append(f"{_shortened(text)}: {error}")
-        else:
-            paths |= found.paths
+        used, wrong = _of_text(text)
+        paths |= used
+        problems += wrong
     if not paths and not problems:
         return NOTHING
     found = collect(paths)
     return References(found.paths, (*problems, *found.problems))
+
+
+@lru_cache(maxsize=8192)
+def _of_text(text: str) -> tuple[frozenset[Path], tuple[str, ...]]:
+    """The paths that one template uses, or why it is none."""
+    try:
+        return references_of(text).paths, ()
+    except BadTemplate as error:
+        return frozenset(), (f"{_shortened(text)}: {error}",)
 
 
 def texts(tree: Any) -> Iterator[str]:
