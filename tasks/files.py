@@ -9,9 +9,9 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,6 +91,8 @@ def find(
     patterns: list[str] | None = None,
     exclude: list[str] | None = None,
     limit: Annotated[int, Field(ge=1, le=FIND_MAX)] = 100_000,
+    max_age_days: Annotated[float, Field(gt=0)] | None = None,
+    missing_ok: bool = False,
 ) -> FoundFiles:
     """List the files below a folder, in order of their paths, with size and time of last change.
 
@@ -106,6 +108,10 @@ def find(
         What to leave out; a folder that matches is not entered.
     limit
         Files after which to stop; the result then says ``truncated``.
+    max_age_days
+        Lists only files changed in so many days; ``None`` lists all.
+    missing_ok
+        Whether a folder that is not there holds no files, instead of failing.
 
     Raises
     ------
@@ -122,13 +128,19 @@ def find(
     """
     place = readable(root, context)
     wanted, unwanted = matcher(patterns or ["**"]), matcher(exclude or [])
+    oldest = None if max_age_days is None else (datetime.now(UTC) - timedelta(days=max_age_days)).isoformat()
     files: list[FoundFile] = []
     try:
-        for path, entry in _walk(place, unwanted, context):
-            if wanted(path) and (found := _found(path, entry, context)):
-                files.append(found)
+        for path, entry in walk(place, unwanted, context):
+            if wanted(path) and (file := found(path, entry, context)):
+                if oldest is not None and file.modified_at < oldest:
+                    continue
+                files.append(file)
                 if len(files) > limit:
                     break
+    except FileNotFoundError as error:
+        if not (missing_ok and error.filename == str(place.path)):
+            refuse(Path(error.filename or place.path), error)
     except OSError as error:
         refuse(Path(error.filename or place.path), error)
     kept = files[:limit]
@@ -136,8 +148,11 @@ def find(
     return FoundFiles(str(place.path), kept, len(kept), total, truncated=len(files) > limit)
 
 
-def _walk(place: Place, unwanted: Any, context: TaskContext) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Files below ``place`` with their relative paths; sorted, one folder in memory a level."""
+def walk(place: Place, unwanted: Callable[[str], bool], context: TaskContext) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Entries below ``place`` that are no folders, with their relative paths; sorted, one folder in memory a level.
+
+    A folder that ``unwanted`` matches, or that may not be read, is passed over. Raises ``OSError``, ``Cancelled``.
+    """
     pending: list[Iterator[tuple[str, os.DirEntry[str]]]] = [_listed(place.path, "")]
     while pending:
         for path, entry in pending[-1]:
@@ -162,7 +177,7 @@ def _listed(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]
     return ((prefix + entry.name, entry) for entry in ordered)
 
 
-def _found(path: str, entry: os.DirEntry[str], context: TaskContext) -> FoundFile | None:
+def found(path: str, entry: os.DirEntry[str], context: TaskContext) -> FoundFile | None:
     """The file at ``entry``; ``None`` for a device, a vanished file, or a link to what may not be read."""
     try:
         if entry.is_symlink():

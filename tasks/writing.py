@@ -35,14 +35,18 @@ class Writing:
     total: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
-    def write(self, data: bytes) -> None:
-        """Add ``data``; raises ``TaskError`` if the disk does not take it."""
+    def write(self, data: bytes) -> int:
+        """Add ``data``, whose length it returns; raises ``TaskError`` if the disk does not take it."""
         try:
             self.stream.write(data)
         except OSError as error:
             refuse(self.place.path, error)
         self.digest.update(data)
         self.total += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing: what counts is the block's end. Writers of archives expect a file to have it."""
 
     def written(self) -> WrittenFile:
         """What was written so far."""
