@@ -97,13 +97,27 @@ def run(
           task: shell.run
           with: {argv: [pg_dump, --format=custom, --file=backup.dump, shop], timeout_s: 600}
     """
+    end = run_program(context, argv, cwd, env, stdin, timeout_s, max_output_bytes)
+    return _result(argv, end, timeout_s, ok_codes or [0])
+
+
+def run_program(
+    context: TaskContext,
+    argv: list[str],
+    cwd: str,
+    env: dict[str, str] | None,
+    stdin: str,
+    timeout_s: float | None,
+    max_output_bytes: int,
+) -> ChildEnd:
+    """How a program ended, if it may be started at all and could be; else raises ``Permanent``."""
     _check_allowed(argv, context)
     folder = readable(cwd, context).path
     if not folder.is_dir():
         raise Permanent(f"cwd {folder} is not a folder")
     context.check_cancelled()
     try:
-        end = run_child(
+        return run_child(
             argv,
             cwd=folder,
             environment=_environment(env or {}),
@@ -115,7 +129,6 @@ def run(
         )
     except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument
         raise Permanent(f"{argv[0]} cannot be started: {error}") from error
-    return _result(argv, end, timeout_s, ok_codes or [0])
 
 
 def _check_allowed(argv: list[str], context: TaskContext) -> None:
@@ -136,20 +149,26 @@ def _environment(added: dict[str, str]) -> dict[str, str]:
     return passed | added
 
 
-def _result(argv: list[str], end: ChildEnd, timeout_s: float | None, ok_codes: list[int]) -> CommandResult:
+def exit_code_of(argv: list[str], end: ChildEnd, timeout_s: float | None) -> int:
+    """The code with which a program ended by itself; raises if it was stopped, killed or never started."""
     program = Path(argv[0]).name
     if end.stopped == "cancelled":
         raise Cancelled(f"{program} was ended after {end.duration_s:.1f} s, because the attempt was told to stop")
     if end.stopped == "timeout":
-        raise CommandTimedOut(f"{program} ran past timeout_s={timeout_s} and was ended{_last_words(end)}")
+        raise CommandTimedOut(f"{program} ran past timeout_s={timeout_s} and was ended{last_words(end)}")
     if end.error is not None:
         raise Permanent(f"{argv[0]} cannot be started: {end.error}")
     if end.exit_code is None:
-        raise CommandFailed(f"{program} was ended by {_signal_name(end.signal)}{_last_words(end)}")
-    if end.exit_code not in ok_codes:
-        raise CommandFailed(f"{program} ended with code {end.exit_code}{_last_words(end)}")
+        raise CommandFailed(f"{program} was ended by {_signal_name(end.signal)}{last_words(end)}")
+    return end.exit_code
+
+
+def _result(argv: list[str], end: ChildEnd, timeout_s: float | None, ok_codes: list[int]) -> CommandResult:
+    exit_code = exit_code_of(argv, end, timeout_s)
+    if exit_code not in ok_codes:
+        raise CommandFailed(f"{Path(argv[0]).name} ended with code {exit_code}{last_words(end)}")
     return CommandResult(
-        end.exit_code,
+        exit_code,
         end.stdout.text(),
         end.stderr.text(),
         end.stdout.truncated,
@@ -158,7 +177,7 @@ def _result(argv: list[str], end: ChildEnd, timeout_s: float | None, ok_codes: l
     )
 
 
-def _last_words(end: ChildEnd) -> str:
+def last_words(end: ChildEnd) -> str:
     """The end of what it said, standard error first, for the message that people read."""
     text = (end.stderr.text() or end.stdout.text()).strip()
     return f": …{text[-800:]}" if len(text) > 800 else f": {text}" if text else ""
