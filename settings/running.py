@@ -51,6 +51,13 @@ class Scheduling(BaseModel):
         description="Seconds of work handed to the broker ahead of the workers. Short, so that priorities act soon; "
         "long enough to bridge a scheduler's takeover.",
     )
+    chunk_s: float = Field(
+        default=0.1,
+        ge=0,
+        le=60,
+        description="Seconds of short work that travel in one message: a message costs a millisecond however little "
+        "its body does. 0 sends every node alone.",
+    )
     batch_max: int = Field(
         default=1000,
         ge=1,

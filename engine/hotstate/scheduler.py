@@ -17,7 +17,7 @@ import orjson
 from engine.errors import Unavailable
 from engine.hotstate.connection import connect, load_script, server_run_id, text, translated
 from engine.hotstate.keys import Keys
-from engine.runtime.ports import WorkerInfo
+from engine.runtime.ports import PermitView, WorkerInfo
 from engine.wire import Report, ReportKind
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class RedisHotState:
         self._lead = load_script(self._redis, "lead")
         self._write_permits = load_script(self._redis, "write_permits")
         self._revoke_run = load_script(self._redis, "revoke_run")
+        self._take_back = load_script(self._redis, "take_back")
         self._admit = load_script(self._redis, "admit")
         self._take_tokens = load_script(self._redis, "take_tokens")
 
@@ -96,17 +97,27 @@ class RedisHotState:
             raise Unavailable(f"permits of shard {fence[0]} are not taken: this scheduler does not lead it in Redis")
 
     @translated
-    def permits(self, run_id: str, epoch: str) -> dict[str, tuple[str, bool]]:
-        """A run's permits under that epoch, by field: token, and whether a worker has claimed it."""
+    def permits(self, run_id: str, epoch: str) -> dict[str, PermitView]:
+        """A run's permits under that epoch, by field."""
         found = cast("dict[bytes, bytes]", self._redis.hgetall(self._keys.permits(run_id)))
         parts = {text(field): text(permit).split(" ") for field, permit in found.items()}
-        return {field: (part[1], part[0] != "p") for field, part in parts.items() if part[2] == epoch}
+        return {
+            field: PermitView(part[1], part[0] != "p", part[0] == "b")
+            for field, part in parts.items()
+            if part[2] == epoch
+        }
 
     @translated
-    def revoke_run(self, run_id: str) -> float:
-        """Delete every permit of a run; seconds since its youngest body began, ``inf`` if none."""
-        since_ms = cast(int, self._revoke_run(keys=[self._keys.permits(run_id)]))
-        return float("inf") if since_ms < 0 else since_ms / 1000
+    def take_back(self, run_id: str, fields: Sequence[str], token: str) -> list[str]:
+        """Delete those of the permits that ``token`` holds and whose bodies have not begun; which."""
+        reply = self._take_back(keys=[self._keys.permits(run_id)], args=[token, *fields])
+        return [text(field) for field in cast("list[bytes]", reply)]
+
+    @translated
+    def revoke_run(self, run_id: str) -> tuple[float, list[str]]:
+        """Delete every permit of a run; seconds since its youngest body began (``inf`` if none), and which had."""
+        since_ms, *begun = cast("list[Any]", self._revoke_run(keys=[self._keys.permits(run_id)]))
+        return float("inf") if since_ms < 0 else since_ms / 1000, [text(field) for field in begun]
 
     @translated
     def stop(self, tokens: Iterable[str]) -> None:

@@ -5,6 +5,8 @@ A message is made again whenever it is published again, always from the journal'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.errors import UsageError
 from engine.plan.tasktype import Effects
 from engine.runtime.answers import Answers, facts_of
@@ -19,7 +21,7 @@ from engine.wire import Delivery, NodeCall, RetryRule, Value
 class Deliveries:
     """Makes deliveries; what the nodes of a step share is made once.
 
-    ``make`` may raise ``Unavailable`` (try again later) and ``UsageError`` (it can never be made).
+    Both methods may raise ``Unavailable`` (try again later) and ``UsageError`` (it can never be made).
     """
 
     def __init__(self, values: Values, answers: Answers, shard: int, retry_in_worker_max_s: float) -> None:
@@ -29,15 +31,17 @@ class Deliveries:
         self._retry_in_worker_max_s = retry_in_worker_max_s
         self._shared: dict[tuple[str, int], tuple[Value, Value]] = {}
 
-    def make(self, run: LiveRun, row: RunRow, placement: Placement, token: str, epoch: str) -> Delivery:
-        """The message of one attempt."""
-        step = run.step(placement.step_no)
+    def make(
+        self, run: LiveRun, row: RunRow, nodes: Sequence[NodeCall], step_no: int, token: str, epoch: str
+    ) -> Delivery:
+        """The message of ``nodes`` of one step."""
+        step = run.step(step_no)
         with_, shared = self._of_step(run, row, step.no)
         return Delivery(
             token=token, epoch=epoch, shard=self._shard, run_id=run.id, tenant=row.tenant, session=row.session,
             plan=row.plan_name, step_no=step.no, path=step.path, fanned=step.fanned, task=step.task, queue=step.queue,
-            effects=step.effects, nodes=(self._node(run, row, placement),), with_=with_, shared=shared,
-            timeout_s=step.timeout_s, retry=self._retry_rule(run, placement),
+            effects=step.effects, nodes=tuple(nodes), with_=with_, shared=shared,
+            timeout_s=step.timeout_s, retry=self._retry_rule(run, step_no, nodes[0].item),
         )  # fmt: skip
 
     def forget(self, run_id: str) -> None:
@@ -45,7 +49,8 @@ class Deliveries:
         for key in [key for key in self._shared if key[0] == run_id]:
             del self._shared[key]
 
-    def _node(self, run: LiveRun, row: RunRow, placement: Placement) -> NodeCall:
+    def node(self, run: LiveRun, row: RunRow, placement: Placement) -> NodeCall:
+        """What one attempt brings to its message."""
         step = run.step(placement.step_no)
         if not step.fanned:
             return NodeCall(placement.item, placement.attempt)
@@ -75,16 +80,16 @@ class Deliveries:
             return self._values.output(run, step.inputs_step)
         return self._answers.given(row, step.reads_inputs)
 
-    def _retry_rule(self, run: LiveRun, placement: Placement) -> RetryRule | None:
+    def _retry_rule(self, run: LiveRun, step_no: int, item: int) -> RetryRule | None:
         """Waits that a worker may sit out itself: short ones, of bodies that may be repeated."""
-        step = run.step(placement.step_no)
-        trouble = run.trouble.get((placement.step_no, placement.item))
+        step = run.step(step_no)
+        trouble = run.trouble.get((step_no, item))
         used = trouble.tries if trouble else 0
         if step.effects == Effects.EXTERNAL or used + 1 >= step.retry.attempts:
             return None
         waits_s = []
         for tries in range(used + 1, step.retry.attempts):
-            wait_s = step.retry.wait_s(tries, chance(run.id, step.no, placement.item, tries))
+            wait_s = step.retry.wait_s(tries, chance(run.id, step.no, item, tries))
             if wait_s > self._retry_in_worker_max_s:
                 break
             waits_s.append(wait_s)

@@ -8,14 +8,15 @@ from itertools import islice
 import structlog
 
 from engine.errors import Unavailable, UsageError
+from engine.plan.tasktype import Effects
 from engine.runtime.deliveries import Deliveries
 from engine.runtime.outbox import Outbox, Sent, Unsent
-from engine.runtime.ports import RunRow
+from engine.runtime.ports import PermitView, RunRow
 from engine.runtime.world import Pace, World
-from engine.scheduling.events import AttemptLost, Event, NodeId, PermitsRevoked, Placement, Unpackable
+from engine.scheduling.events import AttemptLost, Chunk, Event, NodeId, PermitsRevoked, Placement, Reported, Unpackable
 from engine.scheduling.records import RunState
 from engine.scheduling.state import LiveRun
-from engine.wire import Delivery
+from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +45,7 @@ class Inflight:
         self._led: tuple[str, str] | None = None
         self._orphans: dict[tuple[str, NodeId], float] = {}
         self._settled_at: dict[str, float] = {}
+        self._begun_at_revocation: dict[str, set[str]] = {}
         self._strangers: dict[str, tuple[float, float]] = {}
         self._inspected_at = float("-inf")
         self.redis_changes = 0
@@ -53,15 +55,24 @@ class Inflight:
         """Whether attempts are journaled and not published."""
         return bool(self._outbox.unsent)
 
-    def add(self, placements: Iterable[Placement]) -> None:
-        """These were journaled: publish them at the next ``send``."""
-        for placement in placements:
-            queue = self._runs[placement.run_id].step(placement.step_no).queue
-            self._outbox.add(placement, queue)
+    def add(self, chunks: Iterable[Chunk]) -> None:
+        """These were journaled: publish them, a chunk a message, at the next ``send``."""
+        for chunk in chunks:
+            queue = self._runs[chunk[0].run_id].step(chunk[0].step_no).queue
+            self._outbox.add(chunk, queue)
 
     def current(self, run_id: str, node: NodeId, token: str) -> bool:
-        """Whether a node's attempt was last published under ``token``."""
-        return self._outbox.token_of(run_id, node) == token
+        """Whether a node's attempt was last published under ``token``, as far as is known.
+
+        A restored attempt whose permit its own report has deleted has no known token. What is said
+        of it is believed, unless an ``external`` body may be running under another one.
+        """
+        known = self._outbox.token_of(run_id, node)
+        if known is not None or (run_id, node) not in self._orphans:
+            return known == token
+        run = self._runs[run_id]
+        active = run.active.get(node)
+        return active is not None and (active.begun_at is None or run.step(node[0]).effects != Effects.EXTERNAL)
 
     def ended(self, run_id: str, node: NodeId) -> None:
         """A node's attempt is over."""
@@ -73,6 +84,7 @@ class Inflight:
         self._outbox.forget(run_id)
         self._deliveries.forget(run_id)
         self._settled_at.pop(run_id, None)
+        self._begun_at_revocation.pop(run_id, None)
         for key in [key for key in self._orphans if key[0] == run_id]:
             del self._orphans[key]
 
@@ -82,32 +94,37 @@ class Inflight:
             return
         permits = self._world.hot.permits(run.id, self._server())
         now = self._world.clock.monotonic()
+        adopted: dict[str, Sent] = {}
         for (step_no, item), active in run.active.items():
-            placement = Placement(run.id, step_no, item, active.attempt)
             permit = permits.get(f"{step_no}:{item}")
             if permit is None:
                 self._orphans[(run.id, (step_no, item))] = now
-            else:
-                token, claimed = permit
-                self._outbox.published(Sent(token, placement, active.queue, now, claimed=claimed, alive_at=now))
+                continue
+            sent = adopted.setdefault(permit.token, Sent(permit.token, run.id, {}, active.queue, now, alive_at=now))
+            sent.placements[(step_no, item)] = Placement(run.id, step_no, item, active.attempt)
+            sent.claimed, sent.claimed_at = sent.claimed or permit.claimed, now
+        for sent in adopted.values():
+            self._outbox.published(sent)
 
     def send(self) -> list[Event]:
         """Publish what is waiting: permits first, then messages, so that none arrives without its permit."""
         events: list[Event] = []
         epoch, now = self._server(), self._world.clock.monotonic()
         for _ in range(len(self._outbox.unsent) // _PUBLISH_AT_ONCE + 1):
-            chunk: list[tuple[Unsent, Delivery]] = []
+            made: list[tuple[Unsent, Delivery]] = []
             later: list[Unsent] = []
             taken = list(islice(self._outbox.unsent, _PUBLISH_AT_ONCE))
             for unsent in taken:
-                made = self._try_to_make(unsent, epoch, now)
-                if isinstance(made, Delivery):
-                    chunk.append((unsent, made))
-                elif made is not None:
-                    events.append(made)
-                elif self._still_wanted(unsent.placement):
+                wanted = tuple(placement for placement in unsent.placements if self._still_wanted(placement))
+                if not wanted:
+                    continue
+                unsent.placements = wanted
+                delivery = self._try_to_make(unsent, epoch, now, events) if now >= unsent.not_before else None
+                if delivery is not None:
+                    made.append((unsent, delivery))
+                elif unsent.placements:
                     later.append(unsent)
-            self._publish(epoch, chunk)
+            self._publish(epoch, made)
             for _ in taken:
                 self._outbox.unsent.popleft()
             self._outbox.unsent.extend(later)
@@ -131,15 +148,19 @@ class Inflight:
         if not caught_up:
             return []
         silent = self._outbox.silent(now, self._pace.worker_lease_s)
+        events = [event for sent in silent for event in self._lost(sent, "its worker stopped answering")]
         self._world.hot.drop_leases(self._shard, [sent.token for sent in silent])
-        events: list[Event] = [_lost(sent.placement, "its worker stopped answering") for sent in silent]
+        self._spread_overlong(now)
         return events + self._missing(now) + self._found_orphans(now)
 
     def revoke(self, run: LiveRun) -> PermitsRevoked | None:
         """Delete a run's permits; ``None`` if a body began so lately that it must be asked again."""
         if self._led is None:
             return None  # a predecessor's permits could still be written after these are gone
-        youngest_s, now = self._world.hot.revoke_run(run.id), self._world.clock.monotonic()
+        youngest_s, fields = self._world.hot.revoke_run(run.id)
+        begun = self._begun_at_revocation.setdefault(run.id, set())
+        begun.update(fields)
+        now = self._world.clock.monotonic()
         settled_at = max(self._settled_at.get(run.id, now), now + self._pace.settle_s - youngest_s)
         if now < settled_at:
             self._settled_at[run.id] = settled_at
@@ -148,11 +169,18 @@ class Inflight:
         running, tokens = set(), []
         for node in run.active:
             token = self._outbox.token_of(run.id, node)
-            if token is not None and token in leased:
+            if token is not None and token in leased and self._may_be_running(run, node, begun):
                 running.add(node)
                 tokens.append(token)
         self._world.hot.stop(tokens)
         return PermitsRevoked(run.id, frozenset(running))
+
+    def _may_be_running(self, run: LiveRun, node: NodeId, begun: set[str]) -> bool:
+        """Whether a leased node's body had begun; one that was claimed only finds no permit any more.
+
+        After Redis was emptied the permits cannot tell, so that whatever is leased may be running.
+        """
+        return _name(node) in begun or run.active[node].begun_at is not None or self.redis_changes > 0
 
     def clear(self, run_id: str) -> None:
         """Remove what a finished run left in Redis."""
@@ -163,36 +191,50 @@ class Inflight:
             self._redis = self._world.hot.epoch()
         return self._redis[0]
 
-    def _try_to_make(self, unsent: Unsent, epoch: str, now: float) -> Delivery | Unpackable | None:
-        """The message; or that it can never be made; or ``None`` if it is not wanted, or not yet."""
-        placement = unsent.placement
-        if not self._still_wanted(placement) or now < unsent.not_before:
-            return None
-        run, row = self._runs[placement.run_id], self._rows[placement.run_id]
+    def _try_to_make(self, unsent: Unsent, epoch: str, now: float, events: list[Event]) -> Delivery | None:
+        """The message; ``None`` if it cannot be made, with events if it never can for some nodes."""
+        first = unsent.placements[0]
+        run, row = self._runs[first.run_id], self._rows[first.run_id]
+        calls: list[NodeCall] = []
+        possible: list[Placement] = []
         try:
-            return self._deliveries.make(run, row, placement, self._world.new_token(), epoch)
+            for placement in unsent.placements:
+                try:
+                    calls.append(self._deliveries.node(run, row, placement))
+                    possible.append(placement)
+                except UsageError as error:
+                    events.append(_unpackable(placement, str(error)))
+            unsent.placements = tuple(possible)
+            if not calls:
+                return None
+            return self._deliveries.make(run, row, calls, first.step_no, self._world.new_token(), epoch)
         except UsageError as error:
-            return _unpackable(placement, str(error))
+            events.extend(_unpackable(placement, str(error)) for placement in unsent.placements)
+            unsent.placements = ()
         except Unavailable as error:
             unsent.failures += 1
             unsent.not_before = now + min(_MAKE_AGAIN_MAX_S, 0.1 * 2.0**unsent.failures)
-            log.warning("inputs.unavailable", run=run.id, step=placement.step_no, why=str(error))
-            return _unpackable(placement, str(error)) if unsent.failures > _MAKE_TRIES else None
+            log.warning("inputs.unavailable", run=run.id, step=first.step_no, why=str(error))
+            if unsent.failures > _MAKE_TRIES:
+                events.extend(_unpackable(placement, str(error)) for placement in unsent.placements)
+                unsent.placements = ()
+        return None
 
-    def _publish(self, epoch: str, chunk: list[tuple[Unsent, Delivery]]) -> None:
-        if not chunk:
+    def _publish(self, epoch: str, made: list[tuple[Unsent, Delivery]]) -> None:
+        if not made:
             return
         now = self._world.clock.monotonic()
         permits = [
             (delivery.run_id, f"{delivery.step_no}:{node.item}", delivery.token)
-            for _, delivery in chunk
+            for _, delivery in made
             for node in delivery.nodes
         ]
         self._world.hot.write_permits(epoch, permits, (self._shard, self._leader))
-        for unsent, delivery in chunk:
-            sent = Sent(delivery.token, unsent.placement, unsent.queue, now, unsent.publications + 1)
+        for unsent, delivery in made:
+            placements = {(placement.step_no, placement.item): placement for placement in unsent.placements}
+            sent = Sent(delivery.token, unsent.run_id, placements, unsent.queue, now, unsent.publications + 1)
             self._outbox.published(sent)
-        self._world.publisher.publish([delivery for _, delivery in chunk])
+        self._world.publisher.publish([delivery for _, delivery in made])
 
     def _still_wanted(self, placement: Placement) -> bool:
         run = self._runs.get(placement.run_id)
@@ -231,19 +273,50 @@ class Inflight:
         events: list[Event] = []
         missing = self._outbox.missing(self._world.hot.queue_lengths(queues), now)
         for sent in missing:
-            run_id, node = sent.node
-            self._outbox.ended(run_id, node)
-            run = self._runs.get(run_id)
-            active = run.active.get(node) if run is not None else None
-            if run is None or active is None:
-                continue
-            if active.begun_at is not None or run.state is RunState.CANCELLING:
-                events.append(_lost(sent.placement, "it had begun, or may have, and its worker is gone"))
-            else:
-                self._outbox.unsent.append(Unsent(sent.placement, sent.queue, sent.publications))
+            again: list[Placement] = []
+            for node, placement in list(sent.placements.items()):
+                self._outbox.ended(sent.run_id, node)
+                run = self._runs.get(sent.run_id)
+                active = run.active.get(node) if run is not None else None
+                if run is None or active is None:
+                    continue
+                if active.begun_at is not None or run.state is RunState.CANCELLING:
+                    events.append(_lost(placement, "it had begun, or may have, and its worker is gone"))
+                else:
+                    again.append(placement)
+            if again:
+                self._outbox.unsent.append(Unsent(tuple(again), sent.queue, sent.publications))
         if missing:
-            log.info("messages.published_again", count=len(missing) - len(events), shard=self._shard)
+            log.info("messages.published_again", count=len(missing), shard=self._shard)
         return events
+
+    def _lost(self, sent: Sent, why: str) -> list[Event]:
+        """A delivery's worker is gone: the node whose body had begun is lost, the rest is sent again.
+
+        A chunk's nodes run in order. Where the permits cannot tell any more which had begun, the
+        first that has not reported is taken to have.
+        """
+        if len(sent.placements) == 1:
+            return [_lost(placement, why) for placement in sent.placements.values()]
+        permits = self._world.hot.permits(sent.run_id, self._server())
+        begun = [node for node in sent.placements if _holds(permits, node, sent.token) and permits[_name(node)].begun]
+        blamed = set(begun) or {min(sent.placements)}
+        return [
+            _lost(placement, why) if node in blamed else _not_begun(placement, sent.token, why)
+            for node, placement in sent.placements.items()
+        ]
+
+    def _spread_overlong(self, now: float) -> None:
+        """Take the nodes of a chunk that takes much longer than meant, and have not begun, to send them singly."""
+        for sent in self._outbox.overlong(now, self._pace.chunk_longest_s):
+            names = {_name(node): node for node in sent.placements}
+            taken = self._world.hot.take_back(sent.run_id, list(names), sent.token)
+            for name in taken:
+                placement = sent.placements[names[name]]
+                self._outbox.ended(sent.run_id, names[name])
+                self._outbox.add((placement,), sent.queue)
+            if taken:
+                log.info("chunk.spread", run=sent.run_id, nodes=len(taken), shard=self._shard)
 
     def _stop_strangers(self, leases: Mapping[str, float], now: float) -> None:
         """Bodies whose attempts are no longer wanted (of runs that ended while Redis was away) are told.
@@ -282,7 +355,7 @@ class Inflight:
                 continue
             placement = Placement(run_id, *node, active.attempt)
             if active.begun_at is None:
-                self._outbox.add(placement, active.queue)
+                self._outbox.add((placement,), active.queue)
             else:
                 events.append(_lost(placement, "it had begun, and neither its permit nor its report is left"))
         return events
@@ -290,6 +363,21 @@ class Inflight:
 
 def _lost(placement: Placement, why: str) -> AttemptLost:
     return AttemptLost(placement.run_id, placement.step_no, placement.item, placement.attempt, why)
+
+
+def _not_begun(placement: Placement, token: str, why: str) -> Reported:
+    error = ErrorInfo("NotBegun", why)
+    report = NodeReport(placement.item, placement.attempt, Outcome.NOT_BEGUN, error=error)
+    return Reported(placement.run_id, placement.step_no, report, token=token)
+
+
+def _name(node: NodeId) -> str:
+    return f"{node[0]}:{node[1]}"
+
+
+def _holds(permits: Mapping[str, PermitView], node: NodeId, token: str) -> bool:
+    permit = permits.get(_name(node))
+    return permit is not None and permit.token == token
 
 
 def _unpackable(placement: Placement, why: str) -> Unpackable:

@@ -120,10 +120,8 @@ class Leader:
 
         A report of a run that is not in memory would be taken for one that came too late.
         """
-        known = len(self._core.runs)
         self._rooms.paused = self._world.journal.paused_queues()
-        self._take_up_new()
-        self._loaded = len(self._core.runs) == known
+        self._loaded = not self._take_up_new()
         self._commit()
 
     # --- in -------------------------------------------------------------------------------------
@@ -179,9 +177,12 @@ class Leader:
             return []
         return [Commanded(command.id, command.run_id, command.kind, command.arguments) for command in commands]
 
-    def _take_up_new(self) -> None:
-        for row in self._world.journal.unfinished_runs(self._shard, self._core.runs.keys())[:_TAKE_AT_ONCE]:
+    def _take_up_new(self) -> bool:
+        """Take up runs that are not in memory; whether there were any."""
+        rows = self._world.journal.unfinished_runs(self._shard, self._core.runs.keys())[:_TAKE_AT_ONCE]
+        for row in rows:
             self._take_up(row)
+        return bool(rows)
 
     def _take_up_named(self, run_id: str) -> None:
         """Take up a run that a command names and that has not been noticed yet, if it has not ended."""
@@ -280,12 +281,12 @@ class Leader:
         except Unavailable as error:
             self._complain("redis.unavailable", error)
             return
-        placements, verdict = self._core.dispatch(room, self._world.clock.now(), self._pace.dispatch)
+        chunks, verdict = self._core.dispatch(room, self._world.clock.now(), self._pace.dispatch)
         self._absorb(verdict)
-        self._inflight.add(placements)
-        self._full = len(placements) >= self._pace.dispatch
-        for placement in placements:
-            self._rooms.used(self._core.runs[placement.run_id].step(placement.step_no).task)
+        self._inflight.add(chunks)
+        self._full = sum(map(len, chunks)) >= self._pace.dispatch
+        for chunk in chunks:
+            self._rooms.used(self._core.runs[chunk[0].run_id].step(chunk[0].step_no).task, len(chunk))
 
     def _absorb(self, verdict: Verdict) -> None:
         for record in verdict.records:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.scheduling.events import NodeId, Placement
+from engine.scheduling.events import Chunk, NodeId, Placement
 
 EMPTY_QUEUE_S = 2.0
 """Seconds an unclaimed message's queue must have been empty before it is published again."""
@@ -31,33 +31,45 @@ _BACKOFF_MAX_S = 600.0
 class Sent:
     """One publication. Times are of the monotonic clock.
 
-    ``stamp`` is the lease's last stamp and ``alive_at`` when it was last seen to change, or, once
-    claimed and with no lease any more, when the lease was last seen.
+    Parameters
+    ----------
+    placements
+        The attempts it holds that have not ended, by node.
+    stamp, alive_at
+        The lease's last stamp, and when it was last seen to change, or, once claimed and with no
+        lease any more, when the lease was last seen.
+    claimed_at
+        When it was first seen claimed.
     """
 
     token: str
-    placement: Placement
+    run_id: str
+    placements: dict[NodeId, Placement]
     queue: str
     published_at: float
     publications: int = 1
     claimed: bool = False
     stamp: float | None = None
     alive_at: float = 0.0
-
-    @property
-    def node(self) -> tuple[str, NodeId]:
-        return self.placement.run_id, (self.placement.step_no, self.placement.item)
+    claimed_at: float = 0.0
 
 
 @dataclass(slots=True)
 class Unsent:
-    """An attempt to publish, for the first time or again; ``failures`` counts messages not made."""
+    """Attempts to publish in one message, for the first time or again.
 
-    placement: Placement
+    ``failures`` counts how often the message could not be made.
+    """
+
+    placements: Chunk
     queue: str
     publications: int = 0
     failures: int = 0
     not_before: float = 0.0
+
+    @property
+    def run_id(self) -> str:
+        return self.placements[0].run_id
 
 
 @dataclass(slots=True)
@@ -79,15 +91,16 @@ class Outbox:
     _tokens: dict[tuple[str, NodeId], str] = field(default_factory=dict)
     _empty_since: dict[str, float] = field(default_factory=dict)
 
-    def add(self, placement: Placement, queue: str) -> None:
-        """An attempt was journaled and is to be published."""
-        self.unsent.append(Unsent(placement, queue))
+    def add(self, placements: Chunk, queue: str) -> None:
+        """Attempts were journaled and are to be published in one message."""
+        self.unsent.append(Unsent(placements, queue))
 
     def published(self, sent: Sent) -> None:
         """A publication was tried; even one that failed may have arrived."""
-        self._drop_token(sent.node)
+        for node in sent.placements:
+            self._drop_token((sent.run_id, node))
+            self._tokens[(sent.run_id, node)] = sent.token
         self.sent[sent.token] = sent
-        self._tokens[sent.node] = sent.token
 
     def token_of(self, run_id: str, node: NodeId) -> str | None:
         """The token under which a node's attempt was last published."""
@@ -101,20 +114,30 @@ class Outbox:
         """A run is over or cancelled: nothing of it is to be published."""
         for key in [key for key in self._tokens if key[0] == run_id]:
             self._drop_token(key)
-        self.unsent = deque(unsent for unsent in self.unsent if unsent.placement.run_id != run_id)
+        self.unsent = deque(unsent for unsent in self.unsent if unsent.run_id != run_id)
 
     def seen_leases(self, leases: Mapping[str, float], now: float) -> None:
         """Take in the stamps of all leases, as read now."""
         for token, stamp in leases.items():
             sent = self.sent.get(token)
             if sent is not None and sent.stamp != stamp:
-                sent.claimed, sent.stamp, sent.alive_at = True, stamp, now
+                if not sent.claimed:
+                    sent.claimed, sent.claimed_at = True, now
+                sent.stamp, sent.alive_at = stamp, now
 
     def silent(self, now: float, lease_s: float) -> list[Sent]:
         """Claimed deliveries whose worker has said nothing for ``lease_s`` seconds."""
         if now < self.quiet_until:
             return []
         return [sent for sent in self.sent.values() if sent.claimed and now - sent.alive_at > lease_s]
+
+    def overlong(self, now: float, longest_s: float) -> list[Sent]:
+        """Claimed chunks that have been held for longer than ``longest_s`` and have nodes left."""
+        return [
+            sent
+            for sent in self.sent.values()
+            if sent.claimed and len(sent.placements) > 1 and now - sent.claimed_at > longest_s
+        ]
 
     def redis_changed(self, quiet_until: float) -> None:
         """Permits and messages are void; whatever is still running will announce itself."""
@@ -157,5 +180,8 @@ class Outbox:
 
     def _drop_token(self, key: tuple[str, NodeId]) -> None:
         token = self._tokens.pop(key, None)
-        if token is not None:
-            self.sent.pop(token, None)
+        sent = self.sent.get(token) if token is not None else None
+        if sent is not None:
+            sent.placements.pop(key[1], None)
+            if not sent.placements:
+                del self.sent[sent.token]

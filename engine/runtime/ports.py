@@ -19,7 +19,8 @@ from engine.scheduling.snapshot import AttemptRow, CommandRow, RunRow, RunSnapsh
 from engine.wire import Delivery, Report
 
 __all__ = [
-    "AttemptRow", "CommandRow", "HotState", "Journal", "Publisher", "RunRow", "RunSnapshot", "StepRow", "WorkerInfo",
+    "AttemptRow", "CommandRow", "HotState", "Journal", "PermitView", "Publisher", "RunRow", "RunSnapshot", "StepRow",
+    "WorkerInfo",
 ]  # fmt: skip
 
 
@@ -72,6 +73,15 @@ class WorkerInfo:
     slots: int
 
 
+@dataclass(frozen=True, slots=True)
+class PermitView:
+    """A permit as the scheduler sees it: under which token, whether claimed, whether its body began."""
+
+    token: str
+    claimed: bool
+    begun: bool
+
+
 class HotState(Protocol):
     """Redis, which may be slow, down, or emptied at any time."""
 
@@ -98,11 +108,14 @@ class HotState(Protocol):
         lead. ``None`` writes in any case.
         """
 
-    def permits(self, run_id: str, epoch: str) -> dict[str, tuple[str, bool]]:
-        """A run's permits under that epoch, by field: token, and whether a worker has claimed it."""
+    def permits(self, run_id: str, epoch: str) -> dict[str, PermitView]:
+        """A run's permits under that epoch, by field."""
 
-    def revoke_run(self, run_id: str) -> float:
-        """Delete every permit of a run; seconds since its youngest body began (``inf`` if none)."""
+    def take_back(self, run_id: str, fields: Sequence[str], token: str) -> list[str]:
+        """Delete those of the permits that ``token`` holds and whose bodies have not begun; which."""
+
+    def revoke_run(self, run_id: str) -> tuple[float, list[str]]:
+        """Delete every permit of a run; seconds since its youngest body began (``inf`` if none), and which had."""
 
     def stop(self, tokens: Iterable[str]) -> None:
         """Tell running bodies to stop."""

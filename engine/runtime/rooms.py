@@ -33,10 +33,10 @@ class Rooms:
         pools, tokens = self._pools(core, wanted_slots), self._rates(wanted_tokens)
         return Room(self._worker_slots(), pools, tokens, self.paused)
 
-    def used(self, task: str) -> None:
-        """A token of ``task`` was spent."""
+    def used(self, task: str, count: int) -> None:
+        """``count`` tokens of ``task`` were spent."""
         if task in self._limits.rates:
-            self._tokens[task] -= 1
+            self._tokens[task] -= count
 
     def _worker_slots(self) -> Counter[str]:
         now = self._world.clock.monotonic()

@@ -45,6 +45,8 @@ class Pace:
         How long live workers are given to announce what they hold, after Redis was lost.
     worker_lease_s
         How long a worker that holds a delivery may say nothing before the attempt is taken as lost.
+    chunk_longest_s
+        How long a chunk may be held before its nodes that have not begun are sent singly.
     retry_in_worker_max_s
         Longest wait between tries that a worker sits out itself.
     batch, dispatch
@@ -57,6 +59,7 @@ class Pace:
     settle_s: float = 0.1
     announce_s: float = 3.0
     worker_lease_s: float = 10.0
+    chunk_longest_s: float = 1.0
     retry_in_worker_max_s: float = 1.0
     batch: int = 1000
     dispatch: int = 1000

@@ -18,6 +18,7 @@ from engine.scheduling.durations import Durations
 from engine.scheduling.events import (
     AttemptLost,
     BeginAsked,
+    Chunk,
     Commanded,
     ConditionKnown,
     Event,
@@ -26,7 +27,6 @@ from engine.scheduling.events import (
     OutputsKnown,
     PageKnown,
     PermitsRevoked,
-    Placement,
     Reported,
     SeenRunning,
     TimePassed,
@@ -72,8 +72,8 @@ class Core:
         self._fire_timers(turn)
         return turn.verdict
 
-    def dispatch(self, room: Room, now: float, most: int) -> tuple[list[Placement], Verdict]:
-        """Choose up to ``most`` attempts to send; the verdict holds their records."""
+    def dispatch(self, room: Room, now: float, most: int) -> tuple[list[Chunk], Verdict]:
+        """Choose up to ``most`` attempts to send, a chunk a message; the verdict holds their records."""
         turn = self._turn(now)
         return dispatch(turn, room, self._parked, most), turn.verdict
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from engine.scheduling.attempts import next_attempt
-from engine.scheduling.events import Placement
+from engine.scheduling.chunks import chunk_size, node_cost_s
+from engine.scheduling.events import Chunk, Placement
 from engine.scheduling.outstanding import Room
 from engine.scheduling.records import Dispatched, RunState
 from engine.scheduling.state import Active, LiveRun
@@ -23,16 +24,17 @@ class Parked:
     sources: list[tuple[LiveRun, int]] = field(default_factory=list)
 
 
-def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Placement]:
-    """Choose up to ``most`` attempts to send now, and journal them."""
+def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
+    """Choose up to ``most`` attempts to send now, and journal them; each chunk is to be one message."""
     again, parked.sources = parked.sources, []
     for run, no in again:
         turn.ready.add(run, no)
     pools, tokens = dict(room.pools), dict(room.tokens)
-    placements: list[Placement] = []
+    chunks: list[Chunk] = []
+    left = most
     for queue in turn.ready.queues():
         slots = max(1, room.slots.get(queue, 1))
-        while queue not in room.paused and len(placements) < most:
+        while queue not in room.paused and left > 0:
             source = turn.ready.first(queue)
             if source is None:
                 break
@@ -40,7 +42,7 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Placemen
             if run.state is not RunState.RUNNING or not run.steps[no].dispatchable:
                 turn.ready.drop_first(queue)
                 continue
-            estimate_s = turn.durations.estimate_s(run.step(no).task)
+            estimate_s = node_cost_s(run.step(no), turn.durations)
             window = turn.outstanding.window(queue, slots, turn.policy.window_s, estimate_s)
             if window == 0:
                 break
@@ -51,14 +53,24 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Placemen
                 if _limited_elsewhere(run, no):
                     parked.sources.append((run, no))
                 continue
-            count = min(window, fair, allowed, most - len(placements))
-            placements += _send(turn, run, no, count, estimate_s, pools, tokens)
+            size = chunk_size(run.step(no), turn.durations, turn.policy, min(window, allowed), slots)
+            count = min(window, max(fair, size), allowed, left)
+            sent = _send(turn, run, no, count, estimate_s, pools, tokens)
+            chunks += _cut(run, sent, size)
+            left -= len(sent)
             if not run.steps[no].dispatchable:
                 turn.ready.drop_first(queue)
                 ask_page(turn, run, no)
             else:
                 turn.ready.rotate(queue)
-    return placements
+    return chunks
+
+
+def _cut(run: LiveRun, placements: list[Placement], size: int) -> list[Chunk]:
+    """Messages of ``size`` nodes; a node with trouble behind it travels alone."""
+    fresh = [placement for placement in placements if (placement.step_no, placement.item) not in run.trouble]
+    alone = [(placement,) for placement in placements if (placement.step_no, placement.item) in run.trouble]
+    return alone + [tuple(fresh[start : start + size]) for start in range(0, len(fresh), size)]
 
 
 def _allowed(run: LiveRun, no: int, pools: dict[str, int], tokens: dict[str, int]) -> int:

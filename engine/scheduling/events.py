@@ -242,3 +242,7 @@ class Placement:
     step_no: int
     item: int
     attempt: int
+
+
+Chunk = tuple[Placement, ...]
+"""Attempts at nodes of one step that travel in one message."""

@@ -147,6 +147,10 @@ class Policy:
         Times storage may be away, or a body not begin, before the node fails.
     window_s
         Seconds of work, a slot, that may be out at once.
+    chunk_s, chunk_max
+        Seconds of work, and nodes, that travel in one message at most.
+    chunks_a_slot
+        Chunks that the nodes at hand are cut into for each slot at least, so that no slot stays idle.
     page
         Items whose own conditions are evaluated at a time.
     """
@@ -154,4 +158,7 @@ class Policy:
     losses_max: int = 3
     refusals_max: int = 50
     window_s: float = 5.0
+    chunk_s: float = 0.1
+    chunk_max: int = 500
+    chunks_a_slot: int = 2
     page: int = 1000

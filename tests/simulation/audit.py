@@ -14,7 +14,7 @@ from engine.artefacts.values import unpack
 from engine.dag.compiled import CompiledStep, JoinKind, OnFailure
 from engine.scheduling.records import NodeState, RunState, StepState
 from engine.scheduling.snapshot import StepRow
-from engine.wire import Delivery, Outcome, Report, ReportKind, Try
+from engine.wire import Delivery, NodeCall, Outcome, Report, ReportKind
 from tests.simulation import bodies
 from tests.simulation.driver import Violation
 from tests.simulation.faults import HARM_WORKERS
@@ -35,6 +35,7 @@ class Audit:
         self.results: dict[str, NodeKey] = {}
         self.begins: Counter[NodeKey] = Counter()
         self.messages: Counter[NodeKey] = Counter()
+        self.chunked = 0
         self.running: Counter[str] = Counter()
         self._begun_attempts: set[tuple[NodeKey, int]] = set()
         self._tokens: dict[NodeKey, str] = {}
@@ -50,6 +51,7 @@ class Audit:
                 raise Violation(f"invariant 2: {key} attempt {call.attempt} is published and not journaled")
             self.messages[key] += 1
             self._tokens[key] = delivery.token
+        self.chunked += len(delivery.nodes) > 1
         if self._sim.driver.tracing:
             self._sim.driver.note("publish", f"{delivery.path} {delivery.nodes[0].item} {delivery.token}")
 
@@ -63,9 +65,9 @@ class Audit:
             if node.outcome in _BODY_ENDED and key not in self._sim.journal.nodes and (row is None or not row.outcome):
                 raise Violation(f"invariant 9: the report of {key} is deleted before it is recorded")
 
-    def body_began(self, delivery: Delivery, inputs: Any, at: float, begun_at: float | None, tries: list[Try]) -> None:
+    def body_began(self, delivery: Delivery, call: NodeCall, inputs: Any, at: float) -> None:
         """A body is at its first line, having passed its begin mark."""
-        sim, call = self._sim, delivery.nodes[0]
+        sim = self._sim
         key = (delivery.run_id, delivery.step_no, call.item)
         if sim.driver.tracing:
             sim.driver.note("body", f"{delivery.path} {call.item} attempt {call.attempt} {delivery.token}")
@@ -90,10 +92,10 @@ class Audit:
         for limit in self._limits(step, delivery.run_id):
             self.running[limit] -= 1
 
-    def stopped(self, delivery: Delivery) -> None:
+    def stopped(self, delivery: Delivery, call: NodeCall) -> None:
         """A body was told to stop: nobody may want it any more."""
-        key = (delivery.run_id, delivery.step_no, delivery.nodes[0].item)
-        row = self._sim.journal.attempts[key][delivery.nodes[0].attempt]
+        key = (delivery.run_id, delivery.step_no, call.item)
+        row = self._sim.journal.attempts[key][call.attempt]
         going = self._sim.journal.runs[delivery.run_id].state in (RunState.RUNNING, RunState.PAUSED)
         if going and key not in self._sim.journal.nodes and row.outcome is None and self._tokens[key] == delivery.token:
             raise Violation(f"{key} was told to stop and is wanted")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import Unavailable
-from engine.runtime.ports import WorkerInfo
+from engine.runtime.ports import PermitView, WorkerInfo
 from engine.wire import Report
 from tests.simulation.driver import Driver, Violation
 
@@ -100,14 +100,25 @@ class SimRedis:
     def leads(self, leader: int) -> bool:
         return self.data.fence == leader
 
-    def permits(self, run_id: str, epoch: str) -> dict[str, tuple[str, bool]]:
+    def permits(self, run_id: str, epoch: str) -> dict[str, PermitView]:
         held = self.data.permits.get(run_id, {})
-        return {name: (permit[1], permit[0] != "p") for name, permit in held.items() if permit[2] == epoch}
+        return {
+            name: PermitView(permit[1], permit[0] != "p", permit[0] == "b")
+            for name, permit in held.items()
+            if permit[2] == epoch
+        }
 
-    def revoke_run(self, run_id: str) -> float:
+    def take_back(self, run_id: str, fields: Sequence[str], token: str) -> list[str]:
+        held = self.data.permits.get(run_id, {})
+        taken = [name for name in fields if name in held and held[name][0] != "b" and held[name][1] == token]
+        for name in taken:
+            del held[name]
+        return taken
+
+    def revoke_run(self, run_id: str) -> tuple[float, list[str]]:
         gone = self.data.permits.pop(run_id, {})
-        begun = [permit[4] for permit in gone.values() if permit[0] == "b"]
-        return self.driver.now - max(begun) if begun else float("inf")
+        begun = {name: permit[4] for name, permit in gone.items() if permit[0] == "b"}
+        return self.driver.now - max(begun.values()) if begun else float("inf"), list(begun)
 
     def stop(self, tokens: Iterable[str]) -> None:
         self.data.stops.update(tokens)
@@ -166,16 +177,20 @@ class SimRedis:
                 return self.data.queues[name].popleft()
         return None
 
-    def claim(self, run_id: str, name: str, token: str, epoch: str, nonce: str) -> bool:
+    def claim(self, run_id: str, names: Sequence[str], token: str, epoch: str, nonce: str) -> list[bool]:
+        verdicts = [self._claim_one(run_id, name, token, epoch, nonce) for name in names]
+        if any(verdicts):
+            self.data.leases[token] = self._stamp()
+        return verdicts
+
+    def _claim_one(self, run_id: str, name: str, token: str, epoch: str, nonce: str) -> bool:
         permit = self.data.permits.get(run_id, {}).get(name)
         if self.run_id != epoch or permit is None:
             return False
         if permit[:3] == ("p", token, epoch):
             self.data.permits[run_id][name] = ("c", token, epoch, nonce, 0.0)
-        elif permit[:4] != ("c", token, epoch, nonce):
-            return False
-        self.data.leases[token] = self._stamp()
-        return True
+            return True
+        return permit[:4] == ("c", token, epoch, nonce)
 
     def begin(self, run_id: str, name: str, token: str, epoch: str, nonce: str) -> bool:
         permit = self.data.permits.get(run_id, {}).get(name)
@@ -190,13 +205,14 @@ class SimRedis:
         self.data.stream.append((entry, report.to_bytes()))
         self.woken()
 
-    def report(self, report: Report, names: Iterable[str]) -> None:
+    def report(self, report: Report, names: Iterable[str], *, last: bool = True) -> None:
         self.append(report)
         held = self.data.permits.get(report.run_id, {})
         for name in names:
             if name in held and held[name][1] == report.token:
                 del held[name]
-        self.data.leases.pop(report.token, None)
+        if last:
+            self.data.leases.pop(report.token, None)
 
     def held(self, run_id: str, name: str, token: str, epoch: str) -> tuple[bool, bool, bool]:
         """Whether Redis can tell, whether the permit is this delivery's, whether its body began."""

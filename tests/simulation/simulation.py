@@ -20,6 +20,7 @@ from engine.runtime import faults as fault_points
 from engine.runtime import inflight, leader, service
 from engine.runtime.ports import CommandRow, RunRow
 from engine.runtime.world import Limits, Pace, Rate
+from engine.scheduling.durations import Durations
 from engine.scheduling.records import Record, RunChanged, RunState
 from engine.scheduling.state import Policy
 from tests.simulation.audit import Audit
@@ -64,7 +65,7 @@ class Simulation:
         self._numbers = 0
         small = own.random() < 0.4
         self.pace = Pace(batch=3, dispatch=4) if small else Pace()
-        self.policy = Policy(page=2) if small else Policy()
+        self.policy, self.durations_known = _policy(seed, small=small)
         self.limits = Limits({"db": 2}, {"t.rated": Rate(4.0, 3)})
         until = own.choice((3.0, 10.0, 30.0))
         drawn = _chosen(own)
@@ -222,6 +223,18 @@ def _chosen(own: random.Random) -> set[str]:
     return set(own.sample(kinds, amount))
 
 
+def _policy(seed: int, *, small: bool) -> tuple[Policy, bool]:
+    """The core's numbers, and whether durations are known from the start, as after earlier runs.
+
+    Nodes travel alone in half of the worlds, in chunks of a few or of all at hand in the others.
+    Drawn apart from all else, so that the other half stays as it is.
+    """
+    chance = random.Random(f"{seed} chunks")
+    chunks = {"chunk_s": 20.0, "chunks_a_slot": chance.choice((0, 2))} if chance.random() < 0.5 else {"chunk_s": 0.0}
+    policy = Policy(page=2, chunk_max=3, **chunks) if small else Policy(**chunks)
+    return policy, policy.chunk_s > 0 and chance.random() < 0.8
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a simulation came to, in figures."""
@@ -232,6 +245,7 @@ class Outcome:
     bodies: int
     repeated: int
     messages: int
+    chunked: int
     compared: int
     runs: int
     states: tuple[str, ...]
@@ -242,12 +256,16 @@ def _engine_in(sim: Simulation) -> Iterator[None]:
     """The engine's fault points and logs lead into ``sim``."""
     quiet = _Log(sim)
     kept = fault_points.point, leader.log, inflight.log, service.log
+    known_s = Durations.known_s
     fault_points.point = sim.point
     leader.log = inflight.log = service.log = quiet
+    if sim.durations_known:
+        Durations.known_s = lambda self, task: known_s(self, task) or 0.01  # type: ignore[method-assign]
     try:
         yield
     finally:
         fault_points.point, leader.log, inflight.log, service.log = kept
+        Durations.known_s = known_s  # type: ignore[method-assign]
 
 
 class _Log:
@@ -283,6 +301,7 @@ def simulate(seed: int, *, trace: list[str] | None = None, only: frozenset[str] 
     journal = sim.journal
     return Outcome(
         seed, sim.faults.happened, len(journal.nodes), sum(sim.audit.begins.values()),
-        sum(count - 1 for count in sim.audit.begins.values() if count > 1), sim.broker.published, sim.compared,
+        sum(count - 1 for count in sim.audit.begins.values() if count > 1), sim.broker.published,
+        sim.audit.chunked, sim.compared,
         len(journal.runs), tuple(str(row.state) for row in journal.runs.values()),
     )  # fmt: skip

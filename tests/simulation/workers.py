@@ -17,7 +17,7 @@ from engine.artefacts.values import pack, unpack
 from engine.errors import TaskError, Unavailable
 from engine.plan.templates import render
 from engine.runtime.ports import WorkerInfo
-from engine.wire import Delivery, ErrorInfo, NodeReport, Outcome, Report, ReportKind, Try
+from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome, Report, ReportKind, Try
 from tests.simulation import bodies
 
 if TYPE_CHECKING:
@@ -195,20 +195,29 @@ class _Nobody:
 
 
 def _parent_reports(worker: SimWorker, delivery: Delivery) -> Work:
-    redis, call = worker.sim.redis, delivery.nodes[0]
-    name = f"{delivery.step_no}:{call.item}"
-    known, ours, begun = yield from worker.insist(
-        lambda: redis.held(delivery.run_id, name, delivery.token, delivery.epoch)
+    """What a parent says of the delivery its child died with: its last begun body is lost, the rest is not."""
+    redis = worker.sim.redis
+    names = [f"{delivery.step_no}:{call.item}" for call in delivery.nodes]
+    held = yield from worker.insist(
+        lambda: [redis.held(delivery.run_id, name, delivery.token, delivery.epoch) for name in names]
     )
-    if known and not ours:
-        while True:
-            yield _PARKED
-    outcome = Outcome.NOT_BEGUN if known and not begun else Outcome.LOST
-    error = ErrorInfo("WorkerLost", "its process died")
-    begun_at = worker.sim.driver.wall if begun else None
-    node = NodeReport(call.item, call.attempt, outcome, error=error, begun_at=begun_at)
-    report = Report(ReportKind.LOST, delivery.token, delivery.run_id, delivery.step_no, worker.name, (node,))
-    yield from worker.insist(lambda: redis.report(report, [name]))
+    begun_last = max((place for place, (_, _, begun) in enumerate(held) if begun), default=-1)
+    nodes, ended = [], []
+    for place, (call, (known, ours, begun)) in enumerate(zip(delivery.nodes, held, strict=True)):
+        if known and not ours:
+            continue
+        if known:
+            earlier = Outcome.INFRASTRUCTURE if begun else Outcome.NOT_BEGUN
+            outcome = Outcome.LOST if place == begun_last else earlier
+        else:
+            outcome = Outcome.LOST
+        error = ErrorInfo("WorkerLost", "its process died")
+        begun_at = worker.sim.driver.wall if begun else None
+        nodes.append(NodeReport(call.item, call.attempt, outcome, error=error, begun_at=begun_at))
+        ended.append(names[place])
+    if nodes:
+        report = Report(ReportKind.LOST, delivery.token, delivery.run_id, delivery.step_no, worker.name, tuple(nodes))
+        yield from worker.insist(lambda: redis.report(report, ended))
     while True:
         yield _PARKED
 
@@ -220,32 +229,54 @@ class _Execution:
         self.slot, self.delivery = slot, delivery
         self.worker, self.sim = slot.worker, slot.worker.sim
         self.call = delivery.nodes[0]
-        self.name = f"{delivery.step_no}:{self.call.item}"
         self.nonce = self.sim.unique("n")
         self.begun_at: float | None = None
         self.tries: list[Try] = []
 
+    @property
+    def name(self) -> str:
+        return f"{self.delivery.step_no}:{self.call.item}"
+
     def run(self) -> Work:
         chance, redis, told = self.sim.driver.chance, self.sim.redis, self.delivery
+        names = [f"{told.step_no}:{call.item}" for call in told.nodes]
         try:
-            ours = yield from self.worker.insist(
-                lambda: redis.claim(told.run_id, self.name, told.token, told.epoch, self.nonce), CLAIM_PATIENCE_S
+            verdicts = yield from self.worker.insist(
+                lambda: redis.claim(told.run_id, names, told.token, told.epoch, self.nonce), CLAIM_PATIENCE_S
             )
         except Unavailable:
             return
+        ours = [call for call, verdict in zip(told.nodes, verdicts, strict=True) if verdict]
         if not ours:
             return
         self.slot.running = True
         try:
             yield chance.uniform(0.0, 0.01)
-            node = yield from self._attempt()
-            yield chance.uniform(0.0, 0.01)
-            if node is not None:
-                report = self._report(ReportKind.DONE, node)
-                yield from self.worker.insist(lambda: redis.report(report, [self.name]))
+            yield from self._nodes(ours)
             yield chance.uniform(0.0, 0.01)
         finally:
             self.slot.running = False
+
+    def _nodes(self, ours: list[NodeCall]) -> Work:
+        """One node after the other; what ended is reported now and then, and at the end."""
+        chance, held = self.sim.driver.chance, []
+        for place, call in enumerate(ours):
+            self.call, self.begun_at, self.tries = call, None, []
+            node = yield from self._attempt()
+            yield chance.uniform(0.0, 0.01)
+            if node is not None:
+                held.append(node)
+            last = place == len(ours) - 1
+            if held and (last or chance.random() < 0.5):
+                yield from self._send(held, last=last)
+                held = []
+
+    def _send(self, held: list[NodeReport], *, last: bool) -> Work:
+        report, names = self._report(ReportKind.DONE, *held), [self._name_of(each) for each in held]
+        yield from self.worker.insist(lambda: self.sim.redis.report(report, names, last=last))
+
+    def _name_of(self, node: NodeReport) -> str:
+        return f"{self.delivery.step_no}:{node.item}"
 
     def _attempt(self) -> Generator[float, None, NodeReport | None]:
         try:
@@ -300,7 +331,7 @@ class _Execution:
             yield self.sim.driver.chance.uniform(0.0, 0.06)  # between the mark and the first line
             execution = self.sim.unique("x")
             at = began_marked if self.worker.frozen_until != froze else self.sim.driver.now
-            self.sim.audit.body_began(self.delivery, inputs, at, self.begun_at, self.tries)
+            self.sim.audit.body_began(self.delivery, self.call, inputs, at)
             try:
                 ended = yield from self._body(inputs, execution)
             finally:
@@ -334,7 +365,7 @@ class _Execution:
             if not marked and ended.seconds - left_s > BEGUN_MARK_S:
                 marked = self._mark_begun()
             if left_s > 0 and self._told_to_stop():
-                self.sim.audit.stopped(told)
+                self.sim.audit.stopped(told, self.call)
                 return bodies.Ending(Outcome.CANCELLED, 0.0, error=ErrorInfo("Cancelled", "told to stop"))
         return ended
 
@@ -374,6 +405,6 @@ class _Execution:
             self.sim.driver.wall,
         )  # fmt: skip
 
-    def _report(self, kind: ReportKind, node: NodeReport) -> Report:
+    def _report(self, kind: ReportKind, *nodes: NodeReport) -> Report:
         told = self.delivery
-        return Report(kind, told.token, told.run_id, told.step_no, self.worker.name, (node,))
+        return Report(kind, told.token, told.run_id, told.step_no, self.worker.name, nodes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from engine.runtime.ports import PermitView
 from engine.wire import NodeReport, Outcome, Report, ReportKind
 from tests.integration.hotstate.conftest import Faces
 
@@ -48,7 +49,7 @@ def test_a_body_begins_only_under_its_own_claim(faces: Faces) -> None:
 def test_nothing_begins_between_revoke_and_begin(faces: Faces) -> None:
     faces.permit()
     faces.claim()
-    assert faces.scheduler.revoke_run("r_1") == float("inf")
+    assert faces.scheduler.revoke_run("r_1") == (float("inf"), [])
     assert not faces.begin()
 
 
@@ -59,14 +60,19 @@ def test_revoking_a_run_tells_how_long_ago_its_youngest_body_began(faces: Faces)
     faces.begin("0:0")
     time.sleep(0.15)
     faces.begin("0:1")
-    assert 0 <= faces.scheduler.revoke_run("r_1") < 0.15
+    youngest_s, begun = faces.scheduler.revoke_run("r_1")
+    assert 0 <= youngest_s < 0.15
+    assert sorted(begun) == ["0:0", "0:1"]
 
 
 def test_a_runs_permits_tell_what_was_claimed(faces: Faces) -> None:
     faces.permit("0:0", token="a")
     faces.permit("0:1", token="b")
     faces.claim("0:1", token="b")
-    assert faces.scheduler.permits("r_1", faces.epoch) == {"0:0": ("a", False), "0:1": ("b", True)}
+    assert faces.scheduler.permits("r_1", faces.epoch) == {
+        "0:0": PermitView("a", claimed=False, begun=False),
+        "0:1": PermitView("b", claimed=True, begun=False),
+    }
     assert faces.scheduler.permits("r_1", "another") == {}
 
 
@@ -124,3 +130,14 @@ def test_what_became_of_a_dead_workers_nodes_is_known(faces: Faces) -> None:
     assert published.ours and published.begun_us is None
     assert not gone.ours
     assert not faces.worker.held("r_1", ["0:0"], "tok", "elsewhere")[0].known
+
+
+def test_only_nodes_that_have_not_begun_are_taken_back(faces: Faces) -> None:
+    for field in ("0:0", "0:1", "0:2"):
+        faces.permit(field, token="a")
+    faces.permit("0:3", token="b")
+    nonce = faces.claim("0:1", token="a") and "n"
+    assert nonce
+    taken = faces.scheduler.take_back("r_1", ["0:0", "0:1", "0:3", "0:9"], "a")
+    assert taken == ["0:0", "0:1"]
+    assert set(faces.scheduler.permits("r_1", faces.epoch)) == {"0:2", "0:3"}

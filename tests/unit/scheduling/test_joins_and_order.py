@@ -89,8 +89,7 @@ def test_runs_of_one_priority_take_turns_and_a_higher_one_goes_before_them() -> 
     for name, priority in (("b", 0), ("high", 5)):
         row = RunRow(name, "t", "s", "p", "v", '{"v":{}}', priority, RunState.PENDING, "", NOW)
         run.core.take(RunSnapshot(row), wide, NOW)
-    placements, _ = run.core.dispatch(Room({"io": 20}), NOW, 60)
-    order = [placement.run_id for placement in placements]
+    order = [placement.run_id for placement in run.send(Room({"io": 20}), 60)]
     assert order[:40] == ["high"] * 40
     assert set(order[40:60]) == {"r", "b"}
     assert abs(order[40:60].count("r") - 10) <= 5

@@ -7,7 +7,7 @@ from dataclasses import replace
 from engine.dag.compiled import CompiledPlan, CompiledStep, Join, JoinKind
 from engine.plan.retry import RetryPolicy, Wait
 from engine.scheduling.core import Core
-from engine.scheduling.events import Event, NeedOutputs, OutputsKnown, Placement, Reported, Verdict
+from engine.scheduling.events import Chunk, Event, NeedOutputs, OutputsKnown, Placement, Reported, Verdict
 from engine.scheduling.outstanding import Room
 from engine.scheduling.records import Record, RunState
 from engine.scheduling.snapshot import RunRow, RunSnapshot
@@ -58,10 +58,14 @@ class OneRun:
         return self.journal.load("r")
 
     def send(self, room: Room = ROOM, most: int = 1000) -> list[Placement]:
-        """What goes out now."""
-        placements, verdict = self.core.dispatch(room, self.now, most)
+        """What goes out now, one by one."""
+        return [placement for chunk in self.send_chunks(room, most) for placement in chunk]
+
+    def send_chunks(self, room: Room = ROOM, most: int = 1000) -> list[Chunk]:
+        """What goes out now, a chunk a message."""
+        chunks, verdict = self.core.dispatch(room, self.now, most)
         self._keep(verdict)
-        return placements
+        return chunks
 
     def tell(self, *events: Event) -> list[Record]:
         """What the core records when it is told ``events``."""

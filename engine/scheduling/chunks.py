@@ -1,0 +1,33 @@
+"""How many nodes travel in one message: as many as take about ``chunk_s`` seconds together.
+
+A message costs about a millisecond of the broker's and the worker's time however little its body
+does, so short bodies travel together. Only those may that can be repeated without harm, for a chunk
+is lost as a whole when its worker dies; and only when it is known how long they take.
+"""
+
+from __future__ import annotations
+
+import math
+
+from engine.dag.compiled import CompiledStep
+from engine.plan.tasktype import Effects
+from engine.scheduling.durations import NODE_S, Durations
+from engine.scheduling.state import Policy
+
+
+def node_cost_s(step: CompiledStep, durations: Durations) -> float:
+    """Expected seconds that one node of the step occupies a slot, as it will travel."""
+    known_s = durations.known_s(step.task)
+    if step.effects == Effects.EXTERNAL or known_s is None:
+        return durations.estimate_s(step.task)
+    return max(NODE_S, known_s)
+
+
+def chunk_size(step: CompiledStep, durations: Durations, policy: Policy, at_hand: int, slots: int) -> int:
+    """Nodes of ``step`` that go into one message, of ``at_hand`` that could go out now."""
+    known_s = durations.known_s(step.task)
+    if step.effects == Effects.EXTERNAL or known_s is None:
+        return 1
+    by_time = int(policy.chunk_s / max(NODE_S, known_s))
+    by_slots = math.ceil(at_hand / max(1, slots * policy.chunks_a_slot))
+    return max(1, min(policy.chunk_max, by_time, by_slots))
