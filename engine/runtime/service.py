@@ -12,6 +12,7 @@ from engine.errors import Fenced, Unavailable
 from engine.runtime import faults
 from engine.runtime.assembly import connected, limits_of, pace_of, policy_of
 from engine.runtime.leader import Leader
+from engine.runtime.logs import set_up_logging
 from engine.runtime.world import Limits, Pace, World
 from engine.scheduling.state import Policy
 from settings import Settings
@@ -45,6 +46,7 @@ class ShardService:
                 self._leader.step()
         except Fenced:
             log.warning("shard.lost", shard=self._shard, owner=self._owner)
+            structlog.contextvars.unbind_contextvars("epoch")
             self._leader = None
         except Unavailable as error:
             log.warning("journal.unavailable", shard=self._shard, why=str(error))
@@ -64,6 +66,7 @@ class ShardService:
                 self._told = True
             self._world.sleep(self._pace.lease_s / 6)
             return
+        structlog.contextvars.bind_contextvars(epoch=epoch)
         log.info("shard.led", shard=self._shard, owner=self._owner, epoch=epoch)
         self._epoch, self._told = epoch, False
         self._renew_at = self._world.clock.monotonic() + self._pace.lease_s / 3
@@ -102,6 +105,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
         The database was written by a newer engine, or a setting does not fit.
     """
     faults.arm(settings.fault)
+    set_up_logging(settings)
     threads = [
         threading.Thread(target=_serve_shard, args=(shard, settings, stop), name=f"shard-{shard}")
         for shard in range(1, settings.shards)
@@ -117,6 +121,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
 
 
 def _serve_shard(shard: int, settings: Settings, stop: threading.Event) -> None:
+    structlog.contextvars.bind_contextvars(shard=shard)  # one thread a shard, so each of its lines says it
     with connected(settings, stop) as world:
         shard_service = ShardService(
             shard, owner_name(), world, pace_of(settings), policy_of(settings), limits_of(settings)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from engine.runtime.worker.masking import Masker
+from engine.runtime.masking import Masker
 
 LINES_MAX = 1000
 BYTES_MAX = 64 * 1024

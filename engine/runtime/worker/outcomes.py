@@ -10,8 +10,8 @@ from pathlib import Path
 
 from engine.broker.failures import SoftTimeLimitExceeded
 from engine.errors import Cancelled, Permanent, Retryable, Unavailable
+from engine.runtime.masking import Masker
 from engine.runtime.worker.body import Stopped, TimedOut
-from engine.runtime.worker.masking import Masker
 from engine.wire import ErrorInfo, Outcome
 
 MESSAGE_MAX = 2_000

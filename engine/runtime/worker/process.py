@@ -18,6 +18,8 @@ from engine.broker.lifecycle import EX_RECYCLE, WorkerProcess
 from engine.hotstate.worker import WorkerHotState
 from engine.plan.registry import load_task_modules
 from engine.runtime import faults
+from engine.runtime.logs import set_up_logging
+from engine.runtime.masking import Masker
 from engine.runtime.ports import WorkerInfo
 from engine.runtime.worker.losses import Losses
 from engine.runtime.worker.pipeline import Pipeline
@@ -44,7 +46,6 @@ def main(queues: Sequence[str], pool: str, concurrency: int, settings: Settings,
     name
         Node name without the host, as Flower shows it; by default the first queue and the process id.
     """
-    _set_up_logging(settings)
     worker = Worker(queues, pool, concurrency, settings, name or f"{queues[0]}.{os.getpid()}")
     worker.run()
 
@@ -56,6 +57,8 @@ class Worker:
         self._settings = settings
         faults.arm(settings.fault)
         self._name = f"{name}@{socket.gethostname()}"
+        self._masker = Masker()
+        set_up_logging(settings, self._masker, worker=self._name)
         self._prefork = pool == "prefork"
         self._registry = load_task_modules(settings.task_modules)
         self._shutdown = ShutdownSign()
@@ -115,7 +118,9 @@ class Worker:
         self._losses.unknown(delivery)
 
     def _open(self) -> None:
-        self._pipeline.open(open_services(self._settings, self._registry, self._name, self._shutdown, self._recycle))
+        self._pipeline.open(
+            open_services(self._settings, self._registry, self._name, self._shutdown, self._recycle, self._masker)
+        )
 
     def _recycle(self, reason: str) -> None:
         if self._leaving is not None:
@@ -139,14 +144,3 @@ class Worker:
         for word in words:
             word.join(_LAST_WORDS_S)
         os._exit(code)
-
-
-def _set_up_logging(settings: Settings) -> None:
-    root = logging.getLogger()
-    if not root.handlers:
-        logging.basicConfig(
-            level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=False
-        )
-    # Three lines a message of Celery's own say nothing that reports do not.
-    for noisy in ("celery", "kombu", "amqp"):
-        logging.getLogger(noisy).setLevel(max(root.level, logging.WARNING))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.errors import Permanent
-from engine.runtime.worker.masking import Masker
+from engine.runtime.masking import Masker
 from settings import Settings, resolve_secret
 
 _SCHEME = "secret://"

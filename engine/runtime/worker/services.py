@@ -13,7 +13,7 @@ from engine.clock import Clock, SystemClock
 from engine.errors import Unavailable
 from engine.hotstate.worker import WorkerHotState
 from engine.plan.registry import Registry
-from engine.runtime.worker.masking import Masker
+from engine.runtime.masking import Masker
 from engine.runtime.worker.secrets import Secrets
 from settings import Settings
 
@@ -63,11 +63,16 @@ class Services:
 
 
 def open_services(
-    settings: Settings, registry: Registry, name: str, shutdown: ShutdownSign, recycle: Callable[[str], None]
+    settings: Settings,
+    registry: Registry,
+    name: str,
+    shutdown: ShutdownSign,
+    recycle: Callable[[str], None],
+    masker: Masker,
 ) -> Services:
     """Connections of this process's own; never carried over a fork."""
     hot = WorkerHotState(settings.redis_url or "", settings.namespace)
-    return Services(settings, registry, hot, ArtefactStore(settings.artefact_url), name, shutdown, recycle)
+    return Services(settings, registry, hot, ArtefactStore(settings.artefact_url), name, shutdown, recycle, masker)
 
 
 def insist(action: Callable[[], None], what: str, for_s: float = float("inf")) -> None:

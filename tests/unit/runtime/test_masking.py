@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from engine.runtime.worker.masking import Masker
+from engine.runtime.masking import Masker
 from engine.runtime.worker.secrets import resolve
 from settings import MASK
 
