@@ -63,8 +63,13 @@ class Task(Generic[P, R]):
         step = {"task": self.task_type.name, "with": self._arguments(args, kwargs)}
         return trace.add(self._step_name(), step, self.chosen)  # type: ignore[return-value]  # the reference stands for it
 
-    def map(self: Task[Concatenate[T, Q], R], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
+    # `self` is a callable here, not a task: mypy loses the item's type through `Task[Concatenate[T, Q], R]`.
+    def map(self: Callable[Concatenate[T, Q], R], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
         """One node an item, each as the first argument; the list of their results."""
+        mapped: Task[..., R] = self  # type: ignore[assignment]  # said above
+        return mapped._mapped(items, args, kwargs)
+
+    def _mapped(self, items: Iterable[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[R]:
         trace = current_trace()
         if trace is None:
             return [self._run((item, *args), kwargs) for item in items]

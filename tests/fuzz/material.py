@@ -154,12 +154,12 @@ FILES = st.one_of(
 """Contents of plan files."""
 
 _OPERATORS = "+ - * / // % ** ~ | == != < > <= >= ( ) [ ] { } , : . .. if else for in not and or is".split()  # noqa: SIM905 - read more easily
-_WORDS = (
+_WORDS = (  # noqa: SIM905 - as above
     "inputs steps item index run a b output state error count failed x loop true false null none 0 1 -1 9 99 1e3 "
     "10**9 'a' 'abc' \"q\" [1,2] {'a':1} inputs.a inputs.big steps.a.output steps.a.output.x len( max( sorted( str( "
     "range( int( contains( lambda import __class__ _budget upper join sort map('upper') replace('a','b') tojson "
     "default sum first last round abs length list unique indent(9) truncate dictsort"
-).split()  # noqa: SIM905 - as above
+).split()
 SOUP = st.lists(st.sampled_from(_OPERATORS + _WORDS) | st.text(max_size=3), max_size=25).map(" ".join)
 NESTED = st.tuples(
     st.sampled_from(["(", "[", "-", "not ", "'a'*", "1+", "a.", "[1]*", "{", "x if "]), st.integers(1, 20_000)
