@@ -83,7 +83,6 @@ class WorkerProcess:
         name: str,
         log_level: str,
     ) -> None:
-        self._app = app
         self._hooks = hooks
         self._beat_at = time.monotonic()
         self._killed: set[str] = set()
@@ -142,10 +141,6 @@ class WorkerProcess:
     def accepted(self) -> int:
         """Messages that slots have taken up since the start."""
         return int(state.all_total_count[0])
-
-    def consuming(self) -> list[str]:
-        """The queues it consumes from now: remote control may have taken some away."""
-        return list(self._app.amqp.queues.consume_from)
 
     def beat_age_s(self) -> float:
         """Seconds since Celery's main loop last came round."""

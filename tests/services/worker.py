@@ -36,11 +36,11 @@ _PROGRAM = (
 class WorkerService:
     """One worker process. ``log`` is where its output goes."""
 
-    def __init__(self, settings: Settings, pool: str, slots: int, queues: str, log: Path) -> None:
+    def __init__(self, settings: Settings, pool: str, slots: int, queues: str, log: Path, before: str = "") -> None:
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, pool, str(slots), queues],
+                [sys.executable, "-c", before + _PROGRAM, pool, str(slots), queues],
                 env=as_environment(settings) | {"PYTHONPATH": str(_ROOT)},
                 cwd=_ROOT,
                 stdout=output,
@@ -78,10 +78,10 @@ class Bench:
         self.seen: list[Report] = []
         self._after = "0"
 
-    def start(self, pool: str = "prefork", slots: int = 1, queues: str = "cpu") -> WorkerService:
-        """Start a worker and wait until it consumes."""
+    def start(self, pool: str = "prefork", slots: int = 1, queues: str = "cpu", before: str = "") -> WorkerService:
+        """Start a worker and wait until it consumes; ``before`` is what its process runs first."""
         log = self.settings.home / f"worker-{len(self.workers)}.log"
-        worker = WorkerService(self.settings, pool, slots, queues, log)
+        worker = WorkerService(self.settings, pool, slots, queues, log, before)
         known = {info.name for info in self.hot.workers()}
         self.workers.append(worker)
         self.wait(lambda: {info.name for info in self.hot.workers()} - known, 20, worker)

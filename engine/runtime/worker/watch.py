@@ -54,10 +54,11 @@ class Watch:
         lease_s: float,
         recycle: Callable[[str], None],
         deaf_after_s: float | None = None,
-        stuck_s: float = STUCK_S,
+        stuck_s: float | None = None,
     ) -> None:
         self._process, self._hot, self._info = process, hot, info
-        self._heartbeat_s, self._lease_s, self._stuck_s = heartbeat_s, lease_s, stuck_s
+        self._heartbeat_s, self._lease_s = heartbeat_s, lease_s
+        self._stuck_s = STUCK_S if stuck_s is None else stuck_s
         self._recycle = recycle
         self._deaf_after_s = deaf_after_s
         self._stopped: dict[str, float] = {}
@@ -101,7 +102,7 @@ class Watch:
                 self._hot.let_go(gone)
             self._announced = lasting
             self._note_stops(self._hot.announce(self._info, lasting, self._lease_s), shards)
-            waiting = self._hot.waiting(self._process.consuming())
+            waiting = self._hot.waiting(self._info.queues)
             if not self._draining and self._hot.told_to_drain(self._info.name):
                 self._drain()
         except Unavailable as error:

@@ -22,9 +22,6 @@ class _Celery:
     def accepted(self) -> int:
         return self.count
 
-    def consuming(self) -> list[str]:
-        return ["cpu"]
-
     def beat_age_s(self) -> float:
         return self.age_s
 
