@@ -18,8 +18,8 @@ _DATABASE_SCHEMES = ("sqlite://", "postgresql://", "postgresql+psycopg://", "pos
 
 
 def _system_folders() -> tuple[Path, ...]:
-    """Where a Unix system keeps its logs and its own backups, as far as they are there."""
-    return tuple(path for path in (Path("/var/log"), Path("/var/backups")) if path.is_dir())
+    """Where a Unix system keeps its logs and its own backups, there or not yet."""
+    return (Path("/var/log").resolve(), Path("/var/backups").resolve())
 
 
 def _python_libraries() -> tuple[Path, ...]:

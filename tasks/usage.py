@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,13 +30,15 @@ class FolderUsage:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Totals of a folder, the largest folders down to some depth, and its largest files, largest first."""
+    """Totals of a folder, the largest folders down to some depth, its largest files, and the disk that it is on."""
 
     root: str
     bytes: int
     files: int
     folders: list[FolderUsage]
     largest_files: list[FoundFile]
+    disk_bytes: int
+    disk_free_bytes: int
 
 
 @dataclass(slots=True)
@@ -103,12 +106,21 @@ def usage(
         for path, entry in walk(place, matcher(exclude or []), context):
             if _counts(entry, several) and (file := found(path, entry, context)):
                 tally.add(file, depth, largest)
+        disk = shutil.disk_usage(place.path)
     except OSError as error:
         refuse(Path(error.filename or place.path), error)
     rows = [FolderUsage(path, size, tally.counts[path]) for path, size in tally.sizes.items()]
     rows.sort(key=lambda row: (-row.bytes, row.path))
     files = [entry[2] for entry in sorted(tally.largest, key=lambda entry: (-entry[0], entry[1]))]
-    return Usage(str(place.path), tally.sizes.get(".", 0), tally.counts.get(".", 0), rows[:folders], files)
+    return Usage(
+        root=str(place.path),
+        bytes=tally.sizes.get(".", 0),
+        files=tally.counts.get(".", 0),
+        folders=rows[:folders],
+        largest_files=files,
+        disk_bytes=disk.total,
+        disk_free_bytes=disk.free,
+    )
 
 
 def _counts(entry: os.DirEntry[str], several: set[tuple[int, int]]) -> bool:
