@@ -1,7 +1,8 @@
 """Connections to the databases that settings name, and one statement on one of them, under limits.
 
 The library's only importer of SQLAlchemy. Knows nothing of the engine's own database and its tables;
-``tasks.sql`` turns what is asked here into task types.
+``tasks.sql`` turns what is asked here into task types. SQLAlchemy is imported where it is used: every
+worker loads the whole library at its start, and few nodes need this part of it.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
-
-from sqlalchemy import Connection, CursorResult, Engine, NullPool, TextClause, create_engine, event, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine.errors import Cancelled, Permanent, Retryable
 from engine.plan.names import nearest
 from engine.plan.tasktype import TaskContext
 from settings import mask_url
 from tasks.roots import settings_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, CursorResult, Engine
+    from sqlalchemy.exc import SQLAlchemyError
 
 _LOOK_S = 0.1
 _SECRET = "secret://"  # noqa: S105 - the scheme of a reference, not a secret
@@ -73,6 +74,8 @@ def transaction(url: str, bounds: Bounds, *, read_only: bool) -> Iterator[Connec
     Cancelled
         If the attempt was told to stop.
     """
+    from sqlalchemy.exc import SQLAlchemyError
+
     engine = _engine(url, read_only)
     stopped: list[str] = []
     try:
@@ -90,8 +93,11 @@ def executed(
     connection: Connection, statement: str, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, stream: bool
 ) -> Iterator[CursorResult[Any]]:
     """The result of one statement with bound parameters; with ``stream``, rows stay with the server until asked for."""
+    from sqlalchemy import text
+    from sqlalchemy.exc import ArgumentError
+
     try:
-        prepared: TextClause = text(statement)
+        prepared = text(statement)
         options = {"stream_results": True, "max_row_buffer": 200} if stream else {}
         result = connection.execute(prepared, parameters or None, execution_options=options)
     except (ArgumentError, TypeError, OverflowError) as error:
@@ -105,6 +111,10 @@ def executed(
 @lru_cache(maxsize=32)
 def _engine(url: str, read_only: bool) -> Engine:
     """Kept for its dialect only: without a pool, nothing is open between two statements or over a fork."""
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
@@ -122,6 +132,8 @@ def _engine(url: str, read_only: bool) -> Engine:
 
 
 def _sqlite(path: str, read_only: bool) -> Engine:
+    from sqlalchemy import NullPool, create_engine, event
+
     if path in ("", ":memory:"):
         raise Permanent("a database in memory would be gone with its statement: name a file")
     file = Path(path).absolute()
@@ -187,6 +199,8 @@ def _watched(connection: Connection, bounds: Bounds, stopped: list[str]) -> Iter
 
 
 def _refuse(engine: Engine, error: SQLAlchemyError, stopped: list[str], timeout_s: float) -> NoReturn:
+    from sqlalchemy.exc import DBAPIError
+
     original = getattr(error, "orig", None) or error
     state = getattr(original, "sqlstate", None) or ""
     if "cancelled" in stopped:

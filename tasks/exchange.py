@@ -1,6 +1,7 @@
 """One HTTP exchange under limits: pinned addresses, redirects checked one by one, size and time bounded.
 
-Knows nothing of plans and settings. The only module of the library that speaks HTTP.
+Knows nothing of plans and settings. The only module of the library that speaks HTTP. httpx is imported
+where it is used: every worker loads the whole library at its start, and few nodes need this part of it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NoReturn
-
-import httpx
+from typing import TYPE_CHECKING, NoReturn
 
 from engine.errors import Permanent, Retryable
 from tasks.addresses import addresses_of
+
+if TYPE_CHECKING:
+    import httpx
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429})
@@ -78,6 +80,8 @@ def request_to(
     params: Parameters | None = None,
 ) -> Request:
     """A request to ``url``, an absolute http or https address without credentials; raises ``Permanent``."""
+    import httpx
+
     try:
         parsed = httpx.URL(url)
         parsed = parsed.copy_merge_params(httpx.QueryParams(params)) if params else parsed
@@ -123,6 +127,8 @@ async def exchange(request: Request, limits: Limits, ok: Sequence[int], sink: Si
 @asynccontextmanager
 async def _sent(request: Request, limits: Limits) -> AsyncIterator[httpx.Response]:
     """The answer's head; its body is read while the block lasts."""
+    import httpx
+
     url = request.url
     port = url.port or (443 if url.scheme == "https" else 80)
     host = url.raw_host.decode().strip("[]")
@@ -158,6 +164,8 @@ async def _sent(request: Request, limits: Limits) -> AsyncIterator[httpx.Respons
 
 
 def _refuse(request: Request, error: httpx.HTTPError) -> NoReturn:
+    import httpx
+
     reason = f"{request.shown}: {error or type(error).__name__}"
     broken: BaseException | None = error
     while broken is not None:
@@ -170,12 +178,16 @@ def _refuse(request: Request, error: httpx.HTTPError) -> NoReturn:
 
 @lru_cache(maxsize=1)
 def _trust() -> ssl.SSLContext:
+    import httpx
+
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()  # and the system's own, where a company's authority is
     return context
 
 
 def _redirected(request: Request, response: httpx.Response) -> Request:
+    import httpx
+
     location = response.headers.get("location")
     if not location:
         raise Permanent(f"{request.shown} answered {response.status_code} without saying where to go")
