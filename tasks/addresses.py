@@ -54,12 +54,18 @@ def check(host: str, address: str, allowed: Sequence[str]) -> None:
     carried = _carried(ipaddress.ip_address(address.partition("%")[0]))
     if any(each in _METADATA for each in carried):
         raise Permanent(f"{host} leads to {address}, where clouds hand out credentials; no setting opens it")
-    public = all(each.is_global and not each.is_multicast for each in carried)
+    public = all(map(_is_public, carried))
     if not public and not _is_allowed(host, carried, allowed):
         raise Permanent(
             f"{host} leads to {address}, which is no public address; to allow it, name the host or its network in "
             "the setting http_allow (FLYWHEEL_HTTP_ALLOW)"
         )
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    # Multicast, reserved and site-local addresses count as global in the standard library.
+    site_local = isinstance(address, IPv6Address) and address.is_site_local
+    return address.is_global and not (address.is_multicast or address.is_reserved or site_local)
 
 
 def _carried(address: IPv4Address | IPv6Address) -> tuple[IPv4Address | IPv6Address, ...]:
