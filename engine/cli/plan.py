@@ -10,7 +10,7 @@ from engine.cli.output import output_option, print_one, print_rows, print_table
 from engine.cli.plan_graph import graph
 from engine.cli.plan_schema import schema
 from engine.cli.session import Session
-from engine.errors import FlywheelError
+from engine.errors import FlywheelError, PlanError, Problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +41,15 @@ def validate(session: Session, plans: tuple[str, ...], output: str) -> None:
     """
     from engine.api.plans import prepare  # lazy: the plan floor and the task modules
 
-    checked = [prepare(name, session.settings) for name in plans]
-    rows = [_summary(prepared) | {"ok": True} for prepared in checked]
+    rows: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for name in plans:
+        try:
+            rows.append(_summary(prepare(name, session.settings)) | {"ok": True})
+        except PlanError as error:
+            problems += error.problems
+    if problems:
+        raise PlanError(problems)
     print_rows(rows, output, "flywheel.plans/1", columns=("plan", "ok", "steps", "queues", "version"))
 
 

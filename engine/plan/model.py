@@ -30,6 +30,7 @@ from engine.errors import UsageError
 from engine.plan.clauses import Clause, FailureClause, JoinClause, Retry
 from engine.plan.durations import PositiveDuration
 from engine.plan.names import Identifier, PlanName, QueueName, StepName, TaskName
+from engine.plan.pauses import uncollected
 from engine.plan.references import lone_reference
 from engine.plan.source import Source
 from engine.plan.tasktype import Effects
@@ -201,6 +202,7 @@ def plan_data(plan: Plan) -> dict[str, Any]:
     return plan.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
+@uncollected
 def plan_hash(plan: Plan) -> str:
     """The plan's version: SHA-256, in hex, of everything in it that changes what a run does or shows.
 

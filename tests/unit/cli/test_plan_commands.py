@@ -81,3 +81,12 @@ def test_plans_are_listed_with_what_they_are(capsys: pytest.CaptureFixture[str],
     assert (rows["greetings"]["description"], rows["greetings"]["steps"]) == ("Greets.", 1)
     assert rows["broken"]["description"].startswith("does not hold")
     assert rows["dependency-audit"]["inputs"]
+
+
+def test_validating_several_plans_tells_the_problems_of_all(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nsteps: {{a: {{task: files.find, x: 1}}}}\n")
+    assert main(["plan", "validate", "one.yaml", "two.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert "one.yaml:2:31: steps.a.x" in told
+    assert "two.yaml:2:31: steps.a.x" in told
