@@ -13,26 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from engine.api.plans import Prepared, prepare
-from engine.api.rerun import reusable
-from engine.artefacts.store import ArtefactStore
-from engine.artefacts.values import pack, unpack
 from engine.clock import SystemClock
-from engine.dag.compile import compile_plan
 from engine.errors import Conflict, Unavailable
 from engine.ids import new_run_id, shard_of
-from engine.plan.model import Plan, plan_data
 from engine.runtime.embedded.home import Home
 from engine.scheduling.records import RunState
-from engine.store import controls, retention
-from engine.store.audit import Finding, audit
-from engine.store.retention import FINAL_STATES, Pruned
+from engine.store import controls
 from engine.store.runs import NewRun, RunStore
-from engine.store.views import RunView
+from engine.store.views import FINAL_STATES, RunView
 from settings import Settings
 
 if TYPE_CHECKING:
+    from engine.api.plans import Prepared
+    from engine.artefacts.store import ArtefactStore
     from engine.hotstate.scheduler import RedisHotState
+    from engine.plan.model import Plan
+    from engine.store.audit import Finding
+    from engine.store.retention import Pruned
 
 _POLL_FIRST_S = 0.02
 _POLL_LONGEST_S = 0.5
@@ -111,6 +108,10 @@ class Client:
         Conflict
             The idempotency key belongs to a run of another plan or with other inputs.
         """
+        from engine.api.plans import Prepared, prepare  # lazy, here and below: a command that only reads needs no plan
+        from engine.artefacts.values import pack
+        from engine.plan.model import plan_data
+
         prepared = plan if isinstance(plan, Prepared) else prepare(plan, self.settings)
         checked = prepared.check(inputs or {})
         now = self._clock.now()
@@ -157,6 +158,10 @@ class Client:
         Conflict
             The run has not ended, or nothing of it would run again.
         """
+        from engine.api.rerun import reusable
+        from engine.dag.compile import compile_plan
+        from engine.plan.model import Plan
+
         found = self.store.get(run)
         if not found.state.final:
             raise Conflict(f"run {found.id} has not ended: {found.state}; `flywheel runs cancel {found.id}` ends it")
@@ -183,6 +188,8 @@ class Client:
     def artefacts(self) -> ArtefactStore:
         """Where large values are kept."""
         if self._artefacts is None:
+            from engine.artefacts.store import ArtefactStore  # lazy: fsspec
+
             self._artefacts = ArtefactStore(self.settings.artefact_url)
         return self._artefacts
 
@@ -193,7 +200,11 @@ class Client:
     def outputs(self, run: str) -> Any:
         """What a run handed back, as plain data; ``None`` until it has ended."""
         value = self.store.outputs(run)
-        return None if value is None else unpack(value, self.artefacts)
+        if value is None:
+            return None
+        from engine.artefacts.values import unpack
+
+        return unpack(value, self.artefacts)
 
     def command(self, run: str, kind: str, timeout_s: float = 10.0, **arguments: Any) -> bool:
         """Tell a run's scheduler to pause, resume or cancel it.
@@ -305,18 +316,15 @@ class Client:
 
     def prune(self, older_than_s: float, states: Collection[RunState] = FINAL_STATES, dry_run: bool = False) -> Pruned:
         """Forget runs that ended in one of ``states`` longer ago than ``older_than_s``, and unused artefacts."""
-        return retention.prune(
-            self.store.database, self.artefacts, now=self._clock.now(), older_than_s=older_than_s, states=states,
-            dry_run=dry_run,
-        )  # fmt: skip
+        return self.store.prune(self.artefacts, older_than_s, states, dry_run)
 
     def delete_tenant(self, tenant: str) -> Pruned:
         """Delete a tenant's runs and everything only they refer to. Raises ``Conflict`` if one still runs."""
-        return retention.delete_tenant(self.store.database, self.artefacts, tenant, now=self._clock.now())
+        return self.store.delete_tenant(tenant, self.artefacts)
 
     def audit(self, run: str) -> list[Finding]:
         """What SQL says of a run and cannot be true; empty is a clean bill. Raises ``NotFound``."""
-        return audit(self.store.database, run, self.settings.losses_max)
+        return self.store.audit(run, self.settings.losses_max)
 
     def wake(self, run_id: str) -> None:
         """Tell the scheduler of a run's shard to look at SQL now. Polling finds it otherwise."""

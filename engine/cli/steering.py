@@ -161,7 +161,7 @@ def prune(
       flywheel runs prune --everything-of acme
     """
     from engine.scheduling.records import RunState  # light, yet not needed for --help
-    from engine.store.retention import FINAL_STATES
+    from engine.store.views import FINAL_STATES
 
     if tenant is not None and (dry_run or older_than or states):
         raise UsageError("--everything-of deletes all of a tenant; it takes no --older-than, --state or --dry-run")

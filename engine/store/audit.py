@@ -16,9 +16,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, and_, c
 
 from engine.dag.compiled import JoinKind
 from engine.scheduling.records import NodeState, RunState, StepState
+from engine.store.columns import PLAN_VERSION
 from engine.store.engines import Database
 from engine.store.reading import find_run_id
-from engine.store.submission import PLAN_VERSION
 from engine.store.writing import ATTEMPT, COMMAND, NODE, RUN, STEP
 from engine.wire import Outcome
 

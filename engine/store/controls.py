@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from sqlalchemy import delete, select
 
+from engine.store.columns import PAUSED_QUEUE
+from engine.store.dialects import insert_for
 from engine.store.engines import Database
-from engine.store.tables import PausedQueue, table
-from engine.store.writing import insert_for
-
-PAUSED_QUEUE = table(PausedQueue)
 
 
 def pause_queue(database: Database, queue: str, now: float) -> None:

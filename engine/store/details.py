@@ -15,11 +15,11 @@ from sqlalchemy import Connection, Row, Select, select
 
 from engine.errors import NotFound
 from engine.scheduling.records import NodeState, StepState
+from engine.store.columns import ATTEMPT, DECISION, LOG_LINE, NODE, STEP
 from engine.store.engines import Database
 from engine.store.progress import ENDED, OUT, RETRYING, RUNNING, latest_attempt
 from engine.store.reading import find_run_id
 from engine.store.views import AttemptView, DecisionView, LogView, NodeResult, NodeView, StepView
-from engine.store.writing import ATTEMPT, DECISION, LOG_LINE, NODE, STEP
 from engine.wire import ErrorInfo, Outcome
 
 _FINAL = frozenset(state.value for state in NodeState)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from sqlalchemy import Connection, or_, update
 
 from engine.errors import Fenced
+from engine.store.columns import SHARD
+from engine.store.dialects import insert_for
 from engine.store.engines import Database
-from engine.store.tables import Shard, table
-from engine.store.writing import insert_for
 
-SHARD = table(Shard)
 _IMPLAUSIBLE = 10
 
 

@@ -11,12 +11,11 @@ from sqlalchemy import Row, select, text
 from engine.errors import NotFound
 from engine.runtime.ports import AttemptRow, CommandRow, RunRow, RunSnapshot, StepRow
 from engine.scheduling.records import AttemptKind, NodeState, RunState, StepState
+from engine.store.columns import NOT_FINAL, PLAN_VERSION
 from engine.store.engines import Database
-from engine.store.tables import NOT_FINAL, PlanVersion, table
 from engine.store.writing import ATTEMPT, COMMAND, NODE, RUN, STEP
 from engine.wire import Outcome
 
-PLAN_VERSION = table(PlanVersion)
 _TRIES = (Outcome.FAILED.value, Outcome.TIMED_OUT.value)
 _UNKNOWN = (Outcome.LOST.value, Outcome.INFRASTRUCTURE.value, Outcome.CANCELLED.value)
 _ITEMS_A_QUERY = 500

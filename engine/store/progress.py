@@ -12,11 +12,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select, text
 
 from engine.scheduling.records import NodeState, StepState
+from engine.store.columns import ATTEMPT, NODE, NOT_FINAL, RUN, STEP
 from engine.store.engines import Database
 from engine.store.reading import find_run_id, run_view
-from engine.store.tables import NOT_FINAL
 from engine.store.views import QueueBacklog, RunProgress, StepProgress
-from engine.store.writing import ATTEMPT, NODE, RUN, STEP
 
 ENDED, OUT, RUNNING, RETRYING = range(4)
 """Where an open node is, by its latest attempt."""

@@ -14,10 +14,9 @@ from sqlalchemy import Connection, Row, Select, select
 
 from engine.errors import NotFound, UsageError
 from engine.scheduling.records import RunState
+from engine.store.columns import COMMAND, PLAN_VERSION, RUN, RUN_TAG
 from engine.store.engines import Database
-from engine.store.submission import PLAN_VERSION, RUN_TAG
 from engine.store.views import CommandView, RunView
-from engine.store.writing import COMMAND, RUN
 from engine.wire import Value
 
 LAST = "@last"

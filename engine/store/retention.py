@@ -16,12 +16,11 @@ from sqlalchemy import ColumnElement, Connection, delete, exc, func, select, tex
 from engine.artefacts.store import GRACE_S, ArtefactStore
 from engine.errors import Conflict, UsageError
 from engine.scheduling.records import RunState
+from engine.store.columns import NOT_FINAL, PLAN_VERSION
 from engine.store.engines import Database
-from engine.store.submission import PLAN_VERSION
-from engine.store.tables import NOT_FINAL
+from engine.store.views import FINAL_STATES
 from engine.store.writing import ATTEMPT, DECISION, DUPLICATE, LOG_LINE, NODE, RUN
 
-FINAL_STATES = tuple(state for state in RunState if state.final)
 _REFERENCE = re.compile(r'"ref"\s*:\s*"([0-9a-f]{64})"')
 _PAGE = 500
 

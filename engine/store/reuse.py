@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, insert, literal, null, or_, select, update
 
 from engine.scheduling.records import NodeState, StepState
-from engine.store.writing import NODE, STEP
+from engine.store.columns import NODE, STEP
 
 
 @dataclass(frozen=True, slots=True)

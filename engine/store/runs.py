@@ -6,18 +6,16 @@ It writes new runs and commands only; all else of a run is the scheduler's to wr
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from engine.artefacts.store import ArtefactStore
 from engine.clock import Clock, SystemClock
 from engine.scheduling.records import RunState
-from engine.store import audit, details, progress, reading, retention, submission
-from engine.store.audit import Finding
+from engine.store import details, progress, reading, submission
 from engine.store.engines import Database
-from engine.store.retention import Pruned
 from engine.store.schema import migrate
 from engine.store.submission import NewRun
 from engine.store.views import (
+    FINAL_STATES,
     AttemptView,
     CommandView,
     DecisionView,
@@ -30,6 +28,11 @@ from engine.store.views import (
     StepView,
 )
 from engine.wire import Value
+
+if TYPE_CHECKING:
+    from engine.artefacts.store import ArtefactStore
+    from engine.store.audit import Finding
+    from engine.store.retention import Pruned
 
 __all__ = ("NewRun", "RunStore")
 
@@ -142,16 +145,20 @@ class RunStore:
 
     def audit(self, run: str, losses_max: int | None = None) -> list[Finding]:
         """Everything about a run that cannot be true; an empty list is a clean bill."""
+        from engine.store import audit  # lazy, as below: models and migrations, which no other command needs
+
         return audit.audit(self.database, run, losses_max)
 
     def prune(
         self,
         artefacts: ArtefactStore,
         older_than_s: float,
-        states: Collection[RunState] = retention.FINAL_STATES,
+        states: Collection[RunState] = FINAL_STATES,
         dry_run: bool = False,
     ) -> Pruned:
         """Forget runs that ended more than ``older_than_s`` seconds ago, and artefacts nobody refers to."""
+        from engine.store import retention
+
         now = self._clock.now()
         return retention.prune(
             self.database, artefacts, now=now, older_than_s=older_than_s, states=states, dry_run=dry_run
@@ -159,6 +166,8 @@ class RunStore:
 
     def delete_tenant(self, tenant: str, artefacts: ArtefactStore) -> Pruned:
         """Delete a tenant with everything it owns. Raises ``Conflict`` while a run of it has not ended."""
+        from engine.store import retention
+
         return retention.delete_tenant(self.database, artefacts, tenant, now=self._clock.now())
 
     def close(self) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from sqlalchemy import Connection, insert, select
 
-from engine.dag.compiled import CompiledPlan, CompiledStep
 from engine.errors import Conflict, NotFound
 from engine.scheduling.records import RunState, StepState
+from engine.store.columns import COMMAND, PLAN_VERSION, RUN, RUN_TAG, STEP
+from engine.store.dialects import insert_for, storable
 from engine.store.engines import Database
 from engine.store.reuse import Reuse, take_over
-from engine.store.tables import PlanVersion, RunTag, table
-from engine.store.writing import COMMAND, RUN, STEP, insert_for, storable
 
-PLAN_VERSION, RUN_TAG = table(PlanVersion), table(RunTag)
+if TYPE_CHECKING:
+    from engine.dag.compiled import CompiledPlan, CompiledStep
 
 
 @dataclass(frozen=True, slots=True)

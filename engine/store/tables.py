@@ -14,11 +14,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Double, Index, Integer, Table, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from engine.scheduling.records import RunState
-
-_FINAL = ", ".join(f"'{state.value}'" for state in RunState if state.final)
-NOT_FINAL = f"state NOT IN ({_FINAL})"
-"""Condition, in SQL, of runs that have no final state; the partial index repeats it word for word."""
+from engine.store.columns import NOT_FINAL
 
 
 class PlanVersion(SQLModel, table=True):

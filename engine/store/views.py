@@ -13,6 +13,8 @@ from engine.ids import node_key
 from engine.scheduling.records import NodeState, RunState, StepState
 from engine.wire import ErrorInfo, Outcome, Value
 
+FINAL_STATES = tuple(state for state in RunState if state.final)
+
 
 @dataclass(frozen=True, slots=True)
 class RunView:

@@ -35,6 +35,7 @@ from engine.scheduling.records import (
 )
 from engine.store import tables
 from engine.store.arrivals import Numbers
+from engine.store.dialects import storable
 from engine.store.tables import table
 from engine.wire import ErrorInfo
 
@@ -259,22 +260,10 @@ _FOLD: Mapping[type, Callable[[Batch, Any], None]] = {
 }
 
 
-def storable(text: str) -> str:
-    """``text`` as both databases take it: Postgres refuses NUL, and neither stores lone surrogates."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
-
-
 def error_text(error: ErrorInfo) -> str:
     """An error as JSON text."""
     data = {name: storable(value) if isinstance(value, str) else value for name, value in error.to_json().items()}
     return orjson.dumps(data).decode()
-
-
-def insert_for(dialect: str, into: Table) -> sqlite.Insert | postgresql.Insert:
-    """An insert that can say ``ON CONFLICT``, in the dialect's own class."""
-    return sqlite.insert(into) if dialect == "sqlite" else postgresql.insert(into)
 
 
 def _bulk_insert(dialect: str, into: Table) -> sqlite.Insert | postgresql.Insert:
@@ -360,4 +349,4 @@ def _statements(dialect: str) -> Mapping[str, Insert | Update]:
 
 _STATEMENTS = {dialect: _statements(dialect) for dialect in ("sqlite", "postgresql")}
 
-__all__: Sequence[str] = ("Batch", "error_text", "insert_for", "storable")
+__all__: Sequence[str] = ("Batch", "error_text")
