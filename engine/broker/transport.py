@@ -16,6 +16,8 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 
+_UNBLOCK_TRIES, _UNBLOCK_AGAIN_S = 20, 0.02
+
 
 class Channel(kombu_redis.Channel):
     """A channel that says of a closed connection that it is closed, and can cut a wait short."""
@@ -29,7 +31,10 @@ class Channel(kombu_redis.Channel):
         if not polling or self._client_id is None or polling._sock is not self._named_socket:
             return
         with self.conn_or_acquire() as client:
-            client.client_unblock(self._client_id)
+            for _ in range(_UNBLOCK_TRIES):
+                # Asked over another connection, Redis may see this before the BRPOP: then it unblocks nobody.
+                if client.client_unblock(self._client_id) or polling.can_read(timeout=_UNBLOCK_AGAIN_S):
+                    return
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         connection = self.client.connection

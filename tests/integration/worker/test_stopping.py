@@ -20,7 +20,7 @@ def test_an_idle_worker_stops_at_once(bench: Bench, pool: str) -> None:
     assert worker.terminate() == 0
     took_s = time.monotonic() - started
     print(f"an idle {pool} worker stopped after {took_s:.2f} s")
-    assert took_s < 1.0
+    assert took_s < 1.5, "any of the waits that were in the way makes it more, a busy machine does not"
     assert bench.hot.workers() == []
 
 
