@@ -12,8 +12,8 @@ from sqlalchemy import insert
 
 from engine.errors import Conflict, NotFound, UsageError
 from engine.scheduling.records import RunState
-from engine.store.runs import RunStore
 from engine.store.columns import PLAN_VERSION, RUN_TAG
+from engine.store.runs import RunStore
 from engine.store.writing import RUN
 from tests.contract.samples import PLAN, new_run
 
