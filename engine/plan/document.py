@@ -43,7 +43,7 @@ _MISSING = object()
 def decode(raw: bytes, file: str) -> str:
     """The text of a file's content; refuses what is too large or no UTF-8."""
     if len(raw) > SIZE_LIMIT_BYTES:
-        raise PlanError([Problem(f"the file has {len(raw):,} bytes; at most {SIZE_LIMIT_BYTES:,} are read", file=file)])
+        raise PlanError([Problem(f"the file is too large: at most {SIZE_LIMIT_BYTES:,} bytes are read", file=file)])
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

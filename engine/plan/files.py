@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.errors import NotFound, PlanError, Problem, UsageError
-from engine.plan.document import decode, gather_json, gather_yaml
+from engine.plan.document import SIZE_LIMIT_BYTES, decode, gather_json, gather_yaml
 from engine.plan.model import Plan
 from engine.plan.names import nearest
 from engine.plan.pauses import uncollected
@@ -42,7 +42,8 @@ def load_plan(path: str | Path) -> Plan:
     if source.suffix == ".py":
         return _load_python(source, attribute)
     try:
-        raw = source.read_bytes()
+        with source.open("rb") as content:
+            raw = content.read(SIZE_LIMIT_BYTES + 1)  # one too many tells decode; a device never ends
     except OSError as error:
         raise NotFound(f"the plan file {source} cannot be read: {error.strerror}") from error
     return read_plan(raw, str(source))

@@ -35,6 +35,12 @@ def problems(text: str | bytes, file: str = "plan.yaml") -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero")
+def test_a_plan_file_without_an_end_is_refused_after_what_a_plan_may_have() -> None:
+    with pytest.raises(PlanError, match="at most 5,000,000 bytes"):
+        load_plan("/dev/zero")
+
+
 def test_scalars_follow_yaml_1_2_so_that_words_and_dates_stay_text() -> None:
     plan = read_plan(GOOD.encode(), "plan.yaml")
     assert plan.inputs["on"].default == ["no", "12:30", "2024-01-01"]
@@ -98,7 +104,7 @@ def test_all_problems_come_at_once_each_with_line_and_column() -> None:
         ("- a\n", "a plan is a mapping"),
         ("", "a plan is a mapping"),
         (b"name: \xff\n", "plan.yaml:1:7: the file is no UTF-8 text"),
-        (b"x" * 5_000_001, "at most 5,000,000 are read"),
+        (b"x" * 5_000_001, "at most 5,000,000 bytes are read"),
     ],
     ids=lambda value: str(value)[:20],
 )
