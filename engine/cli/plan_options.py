@@ -23,7 +23,7 @@ def plan_options(function: F) -> F:
         click.option("--session", "work_session", default="default", show_default=True, help="Session it belongs to."),
         click.option("--tenant", default="default", show_default=True, help="Tenant it belongs to."),
         click.option("--idempotency-key", "key", help="The same key, plan and inputs give the same run again."),
-        click.option("--priority", type=int, help="Higher goes first. Default: the plan's."),
+        click.option("--priority", type=click.IntRange(-1000, 1000), help="Higher goes first. Default: the plan's."),
         click.option("--tag", "tags", multiple=True, help="A tag to find the run by; may be repeated."),
     )
     for option in reversed(options):
