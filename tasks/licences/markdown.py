@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_SPECIAL = re.compile(r"([\\`*\[\]<>|~])")
+_SPECIAL = re.compile(r"([\\`*\[\]|~])")
 _EDGE_UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")
 _MEANING = {
     "permissive": "keep the copyright notice and the licence text; little else is asked",
@@ -62,7 +63,8 @@ def as_markdown(document: dict[str, Any]) -> str:
 def cell(value: Any) -> str:
     """``value`` as plain text in one line that no Markdown renderer takes for markup."""
     text = " ".join(str(value).split())
-    return _EDGE_UNDERSCORE.sub(r"\\_", _SPECIAL.sub(r"\\\1", text)).replace("&", "&amp;")
+    escaped = _EDGE_UNDERSCORE.sub(r"\\_", _SPECIAL.sub(r"\\\1", text))
+    return html.escape(escaped, quote=False)  # not \<: renderers older than CommonMark show the backslash
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:

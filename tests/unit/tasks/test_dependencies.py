@@ -193,7 +193,7 @@ def test_a_hostile_name_cannot_break_the_layout_or_smuggle_a_link(run, listing, 
     }
     small = listing | {"distributions": listing["distributions"][:1], "count": 1}
     markdown = run(dependencies.report, listing=small, inspections=[hostile], dated="2026-01-02")["markdown"]
-    assert "\n# c" not in markdown and "<script>" not in markdown.replace("\\<", "")
+    assert "\n# c" not in markdown and "<script" not in markdown
     assert "](javascript" not in markdown.replace("\\]", "") and "https://x/)" not in markdown
 
 
@@ -204,7 +204,7 @@ def test_a_report_needs_an_inspection_for_each_listed(run, listing):
 
 @pytest.mark.parametrize(
     ("text", "escaped"),
-    [("a|b", r"a\|b"), ("a_b _c_", r"a_b \_c\_"), ("<b> & *", r"\<b\> &amp; \*"), ("a\n b", "a b"), ("\\|", r"\\\|")],
+    [("a|b", r"a\|b"), ("a_b _c_", r"a_b \_c\_"), ("<b> & *", r"&lt;b&gt; &amp; \*"), ("a\n b", "a b"), ("\\|", r"\\\|")],
 )
 def test_a_cell_is_plain_text_in_one_line(text, escaped):
     assert cell(text) == escaped
