@@ -326,17 +326,20 @@ class Client:
         """What SQL says of a run and cannot be true; empty is a clean bill. Raises ``NotFound``."""
         return self.store.audit(run, self.settings.losses_max)
 
-    def wake(self, run_id: str) -> None:
-        """Tell the scheduler of a run's shard to look at SQL now. Polling finds it otherwise."""
-        self._wake(shard_of(run_id, self.settings.shards))
+    def wake(self, run_id: str) -> bool:
+        """Tell the scheduler of a run's shard to look at SQL now; whether a Redis took that.
+
+        Polling finds it otherwise.
+        """
+        return self._wake(shard_of(run_id, self.settings.shards))
 
     def _wake_all(self) -> None:
         self._wake(*range(self.settings.shards))
 
-    def _wake(self, *shards: int) -> None:
+    def _wake(self, *shards: int) -> bool:
         url = self.redis_url
         if url is None:
-            return
+            return False
         if self._hot is None or self._hot[0] != url:  # an embedded stack may have come and gone
             from engine.hotstate.scheduler import RedisHotState  # lazy: redis costs 200 ms that reading never needs
 
@@ -345,7 +348,8 @@ class Client:
             for shard in shards:
                 self._hot[1].wake(shard)
         except Unavailable:
-            return  # what is stored stays stored
+            return False  # what is stored stays stored
+        return True
 
     @property
     def redis_url(self) -> str | None:

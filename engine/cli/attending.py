@@ -54,6 +54,8 @@ def _attend_service(settings: Settings, begin: Begin, output: str, timeout_s: fl
 
     with Client(settings) as client:
         run_id = begin(client, lambda _: None)
+        if not client.wake(run_id):  # else one would watch a run that cannot begin, and not know why
+            click.echo(f"warning: Redis does not answer; {run_id} is stored and begins once it does", err=True)
         try:
             return _watch_to_end(client, run_id, output, timeout_s, lambda: None)
         except KeyboardInterrupt:

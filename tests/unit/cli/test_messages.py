@@ -68,6 +68,18 @@ def test_a_database_that_is_away_is_exit_5(monkeypatch: pytest.MonkeyPatch, caps
     assert "hidden" not in capsys.readouterr().err
 
 
+def test_a_run_whose_redis_is_away_says_so_while_it_waits(
+    _project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_REDIS_URL", "redis://:hidden@127.0.0.1:1/0")
+    monkeypatch.setattr("engine.cli.attending._terminate_like_interrupt", lambda: None)
+    (_project / "one.yaml").write_text("name: one\nsteps: {a: {task: files.find, with: {root: .}}}\n")
+    assert main(["run", "one.yaml", "--timeout", "0.2"]) == 124
+    told = capsys.readouterr().err
+    assert "Redis does not answer" in told
+    assert "hidden" not in told
+
+
 def test_settings_are_shown_masked_in_every_form(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
