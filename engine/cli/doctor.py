@@ -3,39 +3,95 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.exits import Exit
+from engine.cli.exits import Exit, colour_wanted
+from engine.cli.names import RUN
 from engine.cli.output import output_option, print_rows
 from engine.cli.session import Session
-from engine.errors import FlywheelError, Unavailable
+from engine.cli.times import parse_span
+from engine.errors import FlywheelError
 
 if TYPE_CHECKING:
+    from engine.api.checks import Finding
     from settings import Settings
 
-_CANARY_TIMEOUT_S = 5.0
+_COLOURS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 
 
 @click.command()
-@click.option("--audit", "audited", metavar="RUN", help="Check what SQL says of a run against the engine's guarantees.")
+@click.option(
+    "--audit", "audited", type=RUN, metavar="RUN", help="Check what SQL says of a run against the engine's guarantees."
+)
+@click.option("--canary/--no-canary", default=True, show_default=True, help="Send a node through each queue.")
+@click.option("--timeout", default="10s", show_default=True, metavar="DURATION", help="How long it may take.")
 @output_option
 @click.pass_obj
-def doctor(session: Session, audited: str | None, output: str) -> None:
-    """Check this installation: settings, database, artefacts, Redis, a scheduler's answer, workers, plans.
+def doctor(session: Session, audited: str | None, canary: bool, timeout: str, output: str) -> None:
+    """Check this installation: database, Redis, clocks, storage, plans, and a node through each queue.
+
+    Each line is OK, WARN or FAIL, with its fix. Exit code 0 if nothing fails, else 5; the canary's run
+    is deleted again.
 
     \b
     Examples:
       flywheel doctor
-      flywheel doctor --audit @last
+      flywheel doctor --no-canary --json       quick, for a monitor
+      flywheel doctor --audit @last            can what SQL says of this run be true?
     """
     if audited is not None:
         sys.exit(_audit(session, audited, output))
-    rows = [_checked(name, check, session.settings) for name, check in _CHECKS]
-    print_rows(rows, output, "flywheel.doctor/1")
-    sys.exit(Exit.OK if all(row["ok"] for row in rows) else Exit.UNAVAILABLE)
+    found = list(_findings(session.settings, parse_span(timeout) if canary else None))
+    rows = [_row(each) for each in found]
+    if output == "table":
+        _print(rows)
+    else:
+        print_rows(rows, output, "flywheel.doctor/1")
+    sys.exit(Exit.UNAVAILABLE if any(row["status"] == "FAIL" for row in rows) else Exit.OK)
+
+
+def _findings(settings: Settings, canary_s: float | None) -> Iterator[Finding]:
+    from engine.api import checks
+    from engine.api.client import Client, embedded_url  # lazy: sqlalchemy
+
+    url = settings.redis_url or embedded_url(settings)
+    database = list(checks.database_findings(settings, url is not None))
+    yield from database
+    yield from checks.redis_findings(settings, url)
+    yield from checks.artefact_findings(settings)
+    yield from checks.plan_findings(settings)
+    if canary_s is None or database[0].status == "FAIL":
+        return
+    from engine.api.canary import canary_findings
+
+    try:
+        with Client(settings) as client:
+            yield from canary_findings(client, canary_s)
+    except FlywheelError as error:
+        yield checks.Finding("work", checks.Status.FAIL, str(error), "mend what is said above first")
+
+
+def _row(found: Finding) -> dict[str, Any]:
+    return {
+        "check": found.check,
+        "status": found.status.value,
+        "ok": found.status.value != "FAIL",
+        "finding": found.finding,
+        "fix": found.fix,
+    }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    colour = colour_wanted(sys.stdout)
+    width = max(len(row["check"]) for row in rows)
+    for row in rows:
+        head = click.style(f"{row['status']:<4}", fg=_COLOURS[row["status"]])
+        click.echo(f"{head}  {row['check']:<{width}}  {row['finding']}", color=colour)
+        if row["fix"]:
+            click.echo(f"{'':<{width + 8}}fix: {row['fix']}")
 
 
 def _audit(session: Session, run: str, output: str) -> int:
@@ -55,81 +111,3 @@ def _audit(session: Session, run: str, output: str) -> int:
     if not rows:
         click.echo(f"{found.id} {found.state.value}: the record holds", err=True)
     return Exit.FAILED if rows else Exit.OK
-
-
-def _checked(name: str, check: Callable[[Settings], str], settings: Settings) -> dict[str, Any]:
-    try:
-        return {"check": name, "ok": True, "finding": check(settings)}
-    except FlywheelError as error:
-        return {"check": name, "ok": False, "finding": str(error)}
-
-
-def _database(settings: Settings) -> str:
-    from engine.api.client import Client  # lazy: sqlmodel
-    from settings import mask_url
-
-    with Client(settings) as client:
-        count = len(client.store.list_runs(limit=1))
-    return f"{mask_url(settings.database_url)}, {'has runs' if count else 'no run yet'}"
-
-
-def _artefacts(settings: Settings) -> str:
-    from engine.artefacts.store import ArtefactStore  # lazy: fsspec
-    from settings import mask_url
-
-    store = ArtefactStore(settings.artefact_url)
-    if store.get(store.put(b'"canary"')) != b'"canary"':
-        raise Unavailable(f"{mask_url(settings.artefact_url)} gave back something else than was stored")
-    return f"{mask_url(settings.artefact_url)}, written and read"
-
-
-def _redis(settings: Settings) -> str:
-    from settings import mask_url
-
-    url = _url(settings)
-    if url is None:
-        from engine.runtime.embedded.redis import find_redis  # lazy: looks for the binary
-
-        return f"none runs; `flywheel run` and `flywheel up` start {find_redis()}"
-    from engine.hotstate.scheduler import RedisHotState  # lazy: redis
-
-    hot = RedisHotState(url, settings.namespace)
-    try:
-        run_id, _ = hot.epoch()
-    finally:
-        hot.close()
-    return f"{mask_url(url)} answers, server {run_id[:8]}"
-
-
-def _work(settings: Settings) -> str:
-    url = _url(settings)
-    if url is None:
-        return "no stack is running here; `flywheel up` starts one"
-    from engine.api.readiness import wait_ready  # lazy: redis
-
-    wait_ready(settings.model_copy(update={"redis_url": url}), _CANARY_TIMEOUT_S)
-    return "every shard has a scheduler that answers, every queue a worker"
-
-
-def _plans(settings: Settings) -> str:
-    from engine.api.plans import known_plans, prepare  # lazy: the plan floor and the task modules
-
-    names = sorted(known_plans(settings))
-    for name in names:
-        prepare(name, settings)
-    return f"{len(names)} hold: {', '.join(names)}"
-
-
-def _url(settings: Settings) -> str | None:
-    from engine.api.client import embedded_url  # lazy: sqlmodel
-
-    return settings.redis_url or embedded_url(settings)
-
-
-_CHECKS: tuple[tuple[str, Callable[[Settings], str]], ...] = (
-    ("database", _database),
-    ("artefacts", _artefacts),
-    ("redis", _redis),
-    ("scheduler and workers", _work),
-    ("plans", _plans),
-)

@@ -23,6 +23,11 @@ def flower(session: Session, port: int | None, address: str | None) -> None:
 
     It is for what happens now; what happened is in `flywheel runs`. Without FLYWHEEL_FLOWER_AUTH a
     password is made up and printed.
+
+    \b
+    Examples:
+      flywheel flower
+      FLYWHEEL_FLOWER_AUTH=ops:… flywheel flower --port 5556
     """
     from engine.cli.processes import with_redis
 

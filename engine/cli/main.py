@@ -36,7 +36,10 @@ COMMANDS = {
     "worker": ("engine.cli.processes:worker", "Run a worker in this process."),
     "flower": ("engine.cli.flower:flower", "Start Flower, which shows workers and queues."),
     "settings": ("engine.cli.configuration:settings", "Show the settings in force."),
+    "init": ("engine.cli.init:init", "Lay out a project of your own."),
     "doctor": ("engine.cli.doctor:doctor", "Check this installation, or audit a run."),
+    "celery": ("engine.cli.celery:celery", "Celery's own command line on this installation."),
+    "completion": ("engine.cli.completion:completion", "Print a shell's completion script."),
 }
 
 

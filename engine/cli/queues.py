@@ -18,6 +18,11 @@ def queues(context: click.Context, output: str) -> None:
     """Show each queue: nodes ready, out and waiting for a retry; messages in Redis; workers and slots.
 
     Only seconds of work are handed to the broker at once, so READY is the true backlog, not MESSAGES.
+
+    \b
+    Examples:
+      flywheel queues
+      flywheel queues pause io && flywheel queues resume io
     """
     if context.invoked_subcommand is None:
         _show(context.ensure_object(Session), output)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli.attending import attend
+from engine.cli.names import PLAN, RUN
 from engine.cli.output import output_option
 from engine.cli.plan_options import Request, plan_options
 from engine.cli.session import Session
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("plan", required=False)
+@click.argument("plan", required=False, type=PLAN)
 @plan_options
 @click.option("--timeout", metavar="DURATION", help="Give up watching after this long (30s, 5m); exit code 124.")
-@click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted, instead of a new one.")
+@click.option("--resume", type=RUN, metavar="RUN", help="Go on with a run that was interrupted, instead of a new one.")
 @output_option
 @click.pass_obj
 def run(

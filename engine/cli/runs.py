@@ -11,6 +11,7 @@ import click
 from engine.cli.describe import attempt_row, node_row, run_row, step_row
 from engine.cli.exits import Exit
 from engine.cli.lazy import LazyGroup
+from engine.cli.names import PLAN, RUN
 from engine.cli.output import output_option, print_one, print_rows, print_table
 from engine.cli.session import Session
 from engine.cli.times import local, parse_span, span
@@ -36,6 +37,8 @@ _LOOKING = {
     "show": ("engine.cli.runs:show", "A run, its steps, or one node with its attempts."),
     "watch": ("engine.cli.runs:follow", "Progress to the end; the exit code says how it ended."),
     "logs": ("engine.cli.runs:logs", "What bodies logged, and why nodes failed."),
+    "diff": ("engine.cli.comparing:diff", "What differs between two runs."),
+    "export": ("engine.cli.exporting:export", "Everything of a run, in files."),
 }
 
 
@@ -49,13 +52,13 @@ def runs() -> None:
 
 @click.command("list")
 @click.option("--state", "states", multiple=True, type=click.Choice(_STATES), help="May be repeated.")
-@click.option("--plan", help="Runs of this plan only.")
+@click.option("--plan", type=PLAN, help="Runs of this plan only.")
 @click.option("--tenant")
 @click.option("--session", "work_session")
 @click.option("--tag")
 @click.option("--since", metavar="DURATION", help="Submitted within this time: 2h, 7d.")
 @click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
-@click.option("--after", "cursor", metavar="RUN", help="Continue below this run of the page before.")
+@click.option("--after", "cursor", type=RUN, metavar="RUN", help="Continue below this run of the page before.")
 @output_option
 @click.pass_obj
 def list_runs(
@@ -73,7 +76,8 @@ def list_runs(
     with session.client() as client:
         found = client.store.list_runs(
             states=[RunState(state) for state in states], plan=plan, tenant=tenant, session=work_session, tag=tag,
-            since=None if since is None else time.time() - parse_span(since), limit=limit, cursor=cursor,
+            since=None if since is None else time.time() - parse_span(since), limit=limit,
+            cursor=None if cursor is None else client.run(cursor).id,
         )  # fmt: skip
     if output != "table":
         print_rows([run_row(run) for run in found], output, "flywheel.runs/1")
@@ -90,7 +94,7 @@ def list_runs(
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.argument("where", required=False, metavar="[STEP|NODE]")
 @click.option("--state", help="Nodes in this state only, with STEP.")
 @click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Nodes shown.")
@@ -139,12 +143,18 @@ def _print_run(data: dict[str, Any]) -> None:
 
 
 @click.command("watch")
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.option("--timeout", metavar="DURATION", help="Give up after this long; exit code 124.")
 @output_option
 @click.pass_obj
 def follow(session: Session, run: str, timeout: str | None, output: str) -> None:
-    """Watch a run to its end. Ctrl-C only stops watching."""
+    """Watch a run to its end. Ctrl-C only stops watching.
+
+    \b
+    Examples:
+      flywheel runs watch @last
+      flywheel runs watch r_1m81q0 --timeout 30m -o json
+    """
     from engine.cli.watching import exit_code, print_result, result, watch  # lazy: rich
 
     with session.client() as client:
@@ -163,7 +173,7 @@ def follow(session: Session, run: str, timeout: str | None, output: str) -> None
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.argument("where", required=False, metavar="[STEP|NODE]")
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run has ended.")
 @click.option("--failed", is_flag=True, help="Only nodes that failed, with their errors.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli.describe import run_row
+from engine.cli.names import RUN
 from engine.cli.output import output_option, print_one
 from engine.cli.session import Session
 from engine.cli.times import parse_span, span
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.option("--timeout", default="60s", show_default=True, metavar="DURATION", help="How long to wait for it.")
 @output_option
 @click.pass_obj
@@ -28,6 +29,10 @@ def cancel(session: Session, run: str, timeout: str, output: str) -> None:
     """End a run. When this returns, no body of it begins any more, whatever is restarted or lost.
 
     Bodies that run are told to stop, and subprocesses of theirs are killed.
+
+    \b
+    Example:
+      flywheel runs cancel @last
     """
     with session.client() as client:
         if client.redis_url is None and not client.run(run).state.final:
@@ -53,7 +58,7 @@ def _cancel_alone(session: Session, run_id: str, timeout_s: float) -> RunView:
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.option("--from", "from_step", metavar="STEP", help="Run this step again too, and all that hangs below it.")
 @output_option
 @click.pass_obj
@@ -85,29 +90,38 @@ def retry(session: Session, run: str, from_step: str | None, output: str) -> Non
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", type=RUN)
 @output_option
 @click.pass_obj
 def resume(session: Session, run: str, output: str) -> None:
     """Go on with a paused run.
 
     Where no stack is running, one is started and the run is watched, as `flywheel run` does.
+
+    \b
+    Example:
+      flywheel runs resume @last
     """
     _tell_or_attend(session, run, "resume", output)
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", type=RUN)
 @output_option
 @click.pass_obj
 def pause(session: Session, run: str, output: str) -> None:
-    """Dispatch nothing new of a run; what runs ends, and waits are kept."""
+    """Dispatch nothing new of a run; what runs ends, and waits are kept.
+
+    \b
+    Example:
+      flywheel runs pause @last
+    """
     with session.client() as client:
         _tell(client, run, "pause", output)
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.option("--timeout", default="10m", show_default=True, metavar="DURATION", help="How long to wait for it.")
 @output_option
 @click.pass_obj
@@ -115,6 +129,10 @@ def drain(session: Session, run: str, timeout: str, output: str) -> None:
     """Pause a run, and return when nothing of it runs any more or waits in a queue.
 
     `flywheel runs resume` goes on with it.
+
+    \b
+    Example:
+      flywheel runs drain @last --timeout 30m
     """
     with session.client() as client:
         found = client.drain(run, parse_span(timeout))

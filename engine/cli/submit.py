@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from engine.cli.describe import run_row
+from engine.cli.names import PLAN
 from engine.cli.output import output_option, print_one
 from engine.cli.plan_options import Request, plan_options
 from engine.cli.session import Session
 
 
 @click.command()
-@click.argument("plan")
+@click.argument("plan", type=PLAN)
 @plan_options
 @output_option
 @click.pass_obj

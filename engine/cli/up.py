@@ -98,7 +98,12 @@ def _detached(home: Home, wait: bool, timeout_s: float) -> None:
 @click.option("--timeout", default="60s", show_default=True, metavar="DURATION", help="How long to wait for its end.")
 @click.pass_obj
 def down(session: Session, timeout: str) -> None:
-    """Stop the stack that runs here: workers first, which get their grace, then the scheduler, then Redis."""
+    """Stop the stack that runs here: workers first, which get their grace, then the scheduler, then Redis.
+
+    \b
+    Example:
+      flywheel down --timeout 5m
+    """
     home = Home(session.settings.home)
     running = home.info()
     if running is None:

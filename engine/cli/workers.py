@@ -24,7 +24,13 @@ _LOOK_S = 0.1
 @output_option
 @click.pass_context
 def workers(context: click.Context, output: str) -> None:
-    """Show each worker: its queues and slots; one that serves no queue drains."""
+    """Show each worker: its queues and slots; one that serves no queue drains.
+
+    \b
+    Examples:
+      flywheel workers
+      flywheel workers drain io.4711
+    """
     if context.invoked_subcommand is not None:
         return
     with _hot(context.ensure_object(Session)) as hot:

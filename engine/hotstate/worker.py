@@ -14,6 +14,7 @@ import orjson
 from engine.hotstate.connection import connect, load_script, text, translated
 from engine.hotstate.keys import Keys
 from engine.runtime.ports import WorkerInfo
+from engine.version import engine_version
 from engine.wire import Report
 
 _LONGEST_BLOCK_S = 5.0
@@ -137,7 +138,7 @@ class WorkerHotState:
         """Renew the worker's own lease and those of ``active`` (token to shard); the tokens to stop."""
         tokens = list(active)
         keys = [self._keys.worker(info.name), self._keys.workers, self._keys.stop_prefix]
-        facts = orjson.dumps({"queues": info.queues, "slots": info.slots})
+        facts = orjson.dumps({"queues": info.queues, "slots": info.slots, "version": engine_version()})
         stopped = self._announce(
             keys=[*keys, *(self._keys.leases(active[token]) for token in tokens)],
             args=[facts, info.name, int(lease_s * 1000), *tokens],

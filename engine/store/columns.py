@@ -51,6 +51,10 @@ ATTEMPT = _table(
     "run_id step_no:int item:int attempt:int kind queue dispatched_at:real begun_at:real ended_at:real "
     "recorded_at:real outcome worker retry_at:real repeated:bool progress:real error",
 )
+DUPLICATE = _table(
+    "duplicate",
+    "run_id number:big step_no:int item:int attempt:int outcome worker at:real begun_at:real ended_at:real",
+)
 DECISION = _table("decision", "run_id number:big kind reason at:real step_no:int item:int figures")
 LOG_LINE = _table("log_line", "run_id number:big step_no:int item:int attempt:int text")
 COMMAND = _table("command", "id:int run_id shard:int kind arguments created_at:real handled_at:real error")

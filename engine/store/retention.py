@@ -100,6 +100,14 @@ def delete_tenant(database: Database, artefacts: ArtefactStore, tenant: str, *, 
     return Pruned(run_ids, count, size)
 
 
+def delete_run(database: Database, run_id: str) -> None:
+    """Delete one run, by its whole id. Its artefacts stay until the next prune. Raises ``Conflict`` if it goes on."""
+    with database.reading(f"find run {run_id}") as connection:
+        if connection.scalar(select(RUN.c.id).where(RUN.c.id == run_id, text(NOT_FINAL))) is not None:
+            raise Conflict(f"run {run_id} has not ended; cancel it first")
+    _delete_run(database, run_id)
+
+
 def _oldest_unfinished_s(database: Database, now: float) -> float:
     """Age of the oldest run that has not ended; 0 if there is none.
 

@@ -5,7 +5,7 @@ It writes new runs and commands only; all else of a run is the scheduler's to wr
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from engine.clock import Clock, SystemClock
@@ -143,6 +143,12 @@ class RunStore:
         """A finished node's state and value, packed. Raises ``NotFound`` while it has none."""
         return details.result(self.database, run, step_no, item)
 
+    def rows(self, run: str, references: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every row of a run with its table's name; see ``exporting.rows_of_run``. Raises ``NotFound``."""
+        from engine.store.exporting import rows_of_run
+
+        return rows_of_run(self.database, self.get(run).id, references)
+
     def audit(self, run: str, losses_max: int | None = None) -> list[Finding]:
         """Everything about a run that cannot be true; an empty list is a clean bill."""
         from engine.store import audit  # lazy, as below: models and migrations, which no other command needs
@@ -163,6 +169,12 @@ class RunStore:
         return retention.prune(
             self.database, artefacts, now=now, older_than_s=older_than_s, states=states, dry_run=dry_run
         )
+
+    def delete(self, run_id: str) -> None:
+        """Delete one run that ended. Raises ``Conflict`` if it has not."""
+        from engine.store import retention
+
+        retention.delete_run(self.database, run_id)
 
     def delete_tenant(self, tenant: str, artefacts: ArtefactStore) -> Pruned:
         """Delete a tenant with everything it owns. Raises ``Conflict`` while a run of it has not ended."""

@@ -1,0 +1,136 @@
+"""What people look with: the doctor, differences, exports, completion, Celery's own tools; on a real stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+class Installation:
+    """A stack that runs, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        bare = {name: value for name, value in os.environ.items() if not name.startswith("FLYWHEEL_")}
+        self.environment = bare | {"FLYWHEEL_STOP_GRACE_S": "2", "FLYWHEEL_CPU_SLOTS": "1"}
+        (folder / "dags").mkdir()
+        (folder / "dags" / "tiny.yaml").write_text(
+            "name: tiny\ninputs: {say: {type: string, default: hello}}\n"
+            'steps: {tell: {task: notify.log, with: {message: "{{ inputs.say[:99] }}"}}}\n'
+            'outputs: {said: "{{ steps.tell.output.message }}"}\n'
+        )
+
+    def call(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "engine.cli.main", *arguments],
+            cwd=self.folder, env=self.environment | environment, capture_output=True, text=True, timeout=100,
+        )  # fmt: skip
+
+    def run(self, say: str) -> str:
+        done = self.call("run", "tiny", "-p", f"say={say}", "--json")
+        assert done.returncode == 0, done.stderr
+        return str(json.loads(done.stdout)["run"])
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    made = Installation(tmp_path_factory.mktemp("looking"))
+    up = made.call("up", "--detach")
+    assert up.returncode == 0, up.stderr
+    yield made
+    made.call("down")
+
+
+def test_the_doctor_sends_a_node_through_each_queue_and_leaves_nothing(installation: Installation) -> None:
+    done = installation.call("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    rows = {row["check"]: row for row in json.loads(done.stdout)["items"]}
+    assert {name for name in rows if name.startswith("queue ")} == {
+        "queue cpu", "queue io", "queue speculative", "queue prefetch"
+    }  # fmt: skip
+    assert all(row["status"] == "OK" for name, row in rows.items() if "space" not in name), rows
+    tenants = installation.call("runs", "list", "--tenant", "flywheel-doctor", "--json")
+    assert json.loads(tenants.stdout)["items"] == []
+
+
+def test_the_doctor_fails_for_a_queue_that_nobody_serves(installation: Installation) -> None:
+    done = installation.call("doctor", "--timeout", "1s", "--json", FLYWHEEL_QUEUES="cpu,io,speculative,prefetch,gpu")
+    assert done.returncode == 5
+    failed = [row for row in json.loads(done.stdout)["items"] if row["status"] == "FAIL"]
+    assert [row["finding"] for row in failed] == ["not ready after 1 s: no worker for queue gpu"]
+    assert failed[0]["fix"]
+
+
+def test_the_doctor_names_a_database_that_is_away(installation: Installation) -> None:
+    done = installation.call("doctor", "--no-canary", FLYWHEEL_DATABASE_URL="postgresql://u:secret@127.0.0.1:1/x")
+    assert done.returncode == 5
+    assert "FAIL  database" in done.stdout
+    assert "fix: start it" in done.stdout
+    assert "secret" not in done.stdout
+
+
+def test_two_runs_differ_in_what_was_different(installation: Installation) -> None:
+    one, other = installation.run("hello"), installation.run("goodbye")
+    done = installation.call("runs", "diff", one, other, "--no-durations", "--json")
+    found = {(row["about"], row["what"]): (row["a"], row["b"]) for row in json.loads(done.stdout)["items"]}
+    assert found.pop(("step tell", "result"))
+    assert found == {("inputs", "say"): ("hello", "goodbye"), ("outputs", "said"): ("hello", "goodbye")}
+    same = installation.call("runs", "diff", one, "@last", "--no-durations", "--json")
+    assert json.loads(same.stdout)["items"] == json.loads(done.stdout)["items"]
+
+
+def test_an_export_holds_the_whole_run(installation: Installation) -> None:
+    big = "x" * 20_000  # an artefact
+    run_id = installation.run(big)
+    folder = installation.folder / "out"
+    assert installation.call("runs", "export", run_id[:-1], "-o", str(folder)).returncode == 0
+    about = json.loads((folder / "export.json").read_text())
+    assert about["run"] == run_id
+    assert about["rows"]["node"] == 1
+    assert len(list((folder / "artefacts").iterdir())) == about["artefacts"] > 0
+    attempts = [json.loads(line) for line in (folder / "attempt.jsonl").read_text().splitlines()]
+    assert [each["outcome"] for each in attempts] == ["ok"]
+    assert installation.call("runs", "export", run_id, "-o", str(folder)).returncode == 2, "it is there already"
+    archive = installation.folder / "out.tar.gz"
+    assert installation.call("runs", "export", "@last", "-o", str(archive)).returncode == 0
+    with tarfile.open(archive) as packed:
+        assert f"{run_id}/export.json" in packed.getnames()
+    lines = installation.call("runs", "export", run_id).stdout.splitlines()
+    assert {json.loads(line)["table"] for line in lines} >= {"run", "plan_version", "step", "node", "attempt"}
+
+
+def test_logs_are_followed_to_the_end_of_the_run(installation: Installation) -> None:
+    submitted = installation.call("submit", "tiny", "-p", "say=followed")
+    done = installation.call("runs", "logs", submitted.stdout.strip(), "--follow")
+    assert done.returncode == 0
+    assert "followed" in done.stdout
+
+
+def test_a_shell_completes_runs_and_plans_without_the_engine(installation: Installation) -> None:
+    run_id = installation.run("complete me")
+    for words, position, wanted in (
+        (f"flywheel runs show {run_id[:6]}", "3", run_id),
+        ("flywheel run ti", "2", "tiny"),
+        ("flywheel submit dep", "2", "dependency-audit"),
+        ("flywheel runs re", "2", "retry"),
+    ):
+        done = installation.call(_FLYWHEEL_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=position)
+        assert f"plain,{wanted}" in done.stdout.splitlines(), done.stderr
+    for shell in ("bash", "zsh", "fish"):
+        assert "_FLYWHEEL_COMPLETE" in installation.call("completion", shell).stdout
+
+
+def test_celerys_own_tools_work_on_this_installation(installation: Installation) -> None:
+    done = installation.call("celery", "inspect", "ping")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("pong") == 2
+    refused = installation.call("celery", "worker")
+    assert refused.returncode == 2
+    assert "flywheel worker" in refused.stderr
