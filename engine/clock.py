@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -25,8 +24,3 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
-
-
-def to_datetime(seconds: float) -> datetime:
-    """Aware UTC datetime of ``seconds`` since the epoch."""
-    return datetime.fromtimestamp(seconds, UTC)

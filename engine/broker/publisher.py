@@ -60,7 +60,7 @@ class CeleryPublisher:
             producer = self._connected()
             with producer.connection._reraise_as_library_errors():
                 for queue in queues:
-                    maybe_declare(queue, producer.channel)  # type: ignore[no-untyped-call]
+                    maybe_declare(queue, producer.channel)  # type: ignore[no-untyped-call]  # kombu says it is typed and is not
                 with producer.batch():
                     for delivery in deliveries:
                         self._send(producer, delivery, priorities.get(delivery.token, DEFAULT_PRIORITY))

@@ -6,7 +6,6 @@ a ``.py`` plan's module is imported, which is its author's own code.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -132,20 +131,6 @@ def check_inputs(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
     if wrong:
         raise UsageError(f"plan {plan.name!r}: " + "; ".join(wrong))
     return inputs
-
-
-def read_inputs(plan: Plan, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Inputs given as text, as on a command line: JSON where the type is no string, else the text itself."""
-    given: dict[str, Any] = {}
-    for name, text in texts.items():
-        declared = plan.inputs.get(name)
-        given[name] = text
-        if declared is not None and declared.type != "string":
-            try:
-                given[name] = json.loads(text)
-            except (ValueError, RecursionError):
-                continue  # the check says what is wrong with it
-    return given
 
 
 def _load_python(source: Path, attribute: str) -> Plan:

@@ -31,11 +31,6 @@ class ShardService:
         self._told = False
         self._renew_at = float("-inf")
 
-    @property
-    def leading(self) -> bool:
-        """Whether this process leads the shard, as far as it knows."""
-        return self._leader is not None
-
     def step(self) -> None:
         """One turn: of the leader's loop, or of waiting for the lease."""
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import NotFound, PlanError, UsageError
-from engine.plan.files import check_inputs, find_plan, load_plan, read_inputs, read_plan
+from engine.plan.files import check_inputs, find_plan, load_plan, read_plan
 from engine.plan.model import Plan, plan_data, plan_hash
 from engine.plan.subplans import resolve
 
@@ -161,7 +161,6 @@ def test_inputs_are_typed_and_everything_wrong_with_them_told() -> None:
         "steps": {"a": {"task": "t.x"}},
     })  # fmt: skip
     assert check_inputs(plan, {"n": "3", "l": [1]}) == {"n": 3, "s": "x", "l": [1], "o": None}
-    assert read_inputs(plan, {"n": "3", "s": "4", "l": "[1]"}) == {"n": 3, "s": "4", "l": [1]}
     with pytest.raises(UsageError) as caught:
         check_inputs(plan, {"n": "x", "sn": 1})
     assert "'n' is no integer" in str(caught.value)
