@@ -27,7 +27,7 @@ class Prepared:
     @property
     def queues(self) -> tuple[str, ...]:
         """Every queue its steps need."""
-        return tuple(sorted({step.queue for step in self.compiled.steps}))
+        return tuple(sorted(self.compiled.queues()))
 
     def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """``inputs`` with defaults filled in and types checked. Raises ``UsageError``."""
@@ -65,8 +65,9 @@ def prepare(plan: str | Path | Plan, settings: Settings) -> Prepared:
 
 
 def _check_pools(prepared: Prepared, settings: Settings) -> None:
-    known = {*settings.pools, *prepared.compiled.pools}
-    unknown = sorted({pool for step in prepared.compiled.steps for pool in step.pools} - known)
+    plans = list(prepared.compiled.plans())
+    known = {*settings.pools, *(pool for plan in plans for pool in plan.pools)}
+    unknown = sorted({pool for plan in plans for step in plan.steps for pool in step.pools} - known)
     if unknown:
         raise UsageError(
             f"plan {prepared.plan.name}: nothing says how large the pool {', '.join(unknown)} is; declare it in the "

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.dag.compiled import CompiledPlan, CompiledStep, OnFailure
+from engine.dag.compiled import ChildKind, ChildRuns, CompiledPlan, CompiledStep, OnFailure
 from engine.dag.drafts import Draft, Problems
 from engine.dag.edges import check_outputs, connect
 from engine.dag.inline import ENTER_TASK, LEAVE_TASK, inline
 from engine.dag.ordering import cycles, generations
+from engine.dag.task_facts import facts_data, facts_of, facts_of_type
 from engine.errors import NotFound, PlanError
 from engine.plan.binding import binding_of
-from engine.plan.model import Plan, Step, plan_hash
+from engine.plan.document import Loc
+from engine.plan.model import Plan, Step, plan_data, plan_hash
 from engine.plan.pauses import uncollected
 from engine.plan.problems import placed
 from engine.plan.registry import Registry
@@ -42,22 +44,35 @@ def compile_plan(plan: Plan, registry: Registry | None = None) -> CompiledPlan:
         Naming everything that is wrong: cycles, unknown names, joins that cannot hold, and so on.
     """
     problems = Problems()
-    drafts, scopes = inline(plan, problems)
+    compiled = _compiled(plan, (), registry, problems)
+    if compiled is None:
+        raise PlanError(placed(plan, problems.found))
+    return compiled
+
+
+def _compiled(plan: Plan, where: Loc, registry: Registry | None, problems: Problems) -> CompiledPlan | None:
+    """The compiled form of a plan at ``where`` in the whole; ``None`` once anything was found wrong."""
+    drafts, scopes = inline(plan, problems, where)
     connect(drafts, scopes, problems)
     if problems.full:
-        raise PlanError(placed(plan, problems.found))
+        return None
+    below = {
+        position: _compiled(draft.step.plan, (*draft.where, "plan"), registry, problems)
+        for position, draft in enumerate(drafts)
+        if draft.child is not None and isinstance(draft.step.plan, Plan)
+    }
     outputs = check_outputs(scopes[0], problems)
     task_types = _task_types(drafts, registry, problems) if registry is not None else {}
     levels = generations(drafts)
     for cycle in cycles(drafts, levels):
         problems.add(f"steps wait for each other: {_way(cycle)}", cycle[0].where, of_key=True)
     if problems.found:
-        raise PlanError(placed(plan, problems.found))
+        return None
     order = sorted(range(len(drafts)), key=lambda position: (levels[position] or 0, drafts[position].path))
     return CompiledPlan(
         name=plan.name,
         version=plan_hash(plan),
-        steps=_numbered(drafts, order, task_types, plan),
+        steps=_numbered(drafts, order, task_types, plan, below),
         outputs=plan.outputs,
         names=_renumbered(outputs, order),
         pools={own_pool(plan.name, pool): limit for pool, limit in plan.pools.items()},
@@ -108,6 +123,10 @@ def _way(cycle: Sequence[Draft]) -> str:
 def _frozen(step: Step, registry: Registry) -> Step:
     if isinstance(step.plan, Plan):
         return step.model_copy(update={"plan": freeze_task_defaults(step.plan, registry)})
+    if step.expand is not None:
+        tasks = [name for name in step.expand.tasks if name in registry]
+        known = {name: facts_data(facts_of_type(registry.get(name))) for name in tasks}
+        return step.model_copy(update={"expand": step.expand.model_copy(update={"task_types": known})})
     if step.task is None or step.task not in registry:
         return step
     task_type = registry.get(step.task)
@@ -123,7 +142,9 @@ def _task_types(drafts: Sequence[Draft], registry: Registry, problems: Problems)
     """The task types that are used, with each step's task and argument names checked."""
     found: dict[str, TaskType] = {}
     for draft in drafts:
-        if draft.task in (ENTER_TASK, LEAVE_TASK):
+        if draft.child is ChildKind.EXPAND:
+            _check_allowed(draft, registry, problems)
+        if draft.task in (ENTER_TASK, LEAVE_TASK) or draft.child is not None:
             continue
         if draft.task not in found:
             try:
@@ -133,6 +154,15 @@ def _task_types(drafts: Sequence[Draft], registry: Registry, problems: Problems)
                 continue
         _check_arguments(draft, found[draft.task], problems)
     return found
+
+
+def _check_allowed(draft: Draft, registry: Registry, problems: Problems) -> None:
+    assert draft.step.expand is not None
+    for number, task in enumerate(draft.step.expand.tasks):
+        try:
+            registry.get(task)
+        except NotFound as error:
+            problems.add(str(error), (*draft.where, "expand", "tasks", number))
 
 
 def _check_arguments(draft: Draft, task_type: TaskType, problems: Problems) -> None:
@@ -146,7 +176,11 @@ def _check_arguments(draft: Draft, task_type: TaskType, problems: Problems) -> N
 
 
 def _numbered(
-    drafts: Sequence[Draft], order: Sequence[int], task_types: Mapping[str, TaskType], plan: Plan
+    drafts: Sequence[Draft],
+    order: Sequence[int],
+    task_types: Mapping[str, TaskType],
+    plan: Plan,
+    below: Mapping[int, CompiledPlan | None],
 ) -> tuple[CompiledStep, ...]:
     number = [0] * len(drafts)
     for no, position in enumerate(order):
@@ -159,7 +193,7 @@ def _numbered(
     for no in range(len(drafts) - 1, -1, -1):
         ranks[no] = 1.0 + max((ranks[child] for child in children[no]), default=0.0)
     return tuple(
-        _step(no, drafts[position], number, tuple(children[no]), ranks[no], task_types, plan)
+        _step(no, drafts[position], number, tuple(children[no]), ranks[no], task_types, plan, below.get(position))
         for no, position in enumerate(order)
     )
 
@@ -172,6 +206,7 @@ def _step(
     rank: float,
     task_types: Mapping[str, TaskType],
     plan: Plan,
+    below: CompiledPlan | None,
 ) -> CompiledStep:
     step, task_type = draft.step, task_types.get(draft.task)
     effects, queue, timeout_s = step.effects, step.queue, step.timeout
@@ -205,6 +240,25 @@ def _step(
         effects=(effects or Effects.EXTERNAL).value,
         pools=tuple(own_pool(plan.name, pool) if pool in plan.pools else pool for pool in step.pools),
         rank=rank,
+        child=None if draft.child is None else _child_runs(draft, number[draft.names["inputs"]], below),
+    )
+
+
+def _child_runs(draft: Draft, given: int, plan: CompiledPlan | None) -> ChildRuns:
+    step, made = draft.step, draft.step.expand
+    assert draft.child is not None
+    return ChildRuns(
+        kind=draft.child,
+        given=given,
+        plan=plan,
+        source=plan_data(step.plan) if isinstance(step.plan, Plan) else None,
+        until=step.loop.until if step.loop else None,
+        rounds_max=step.loop.max_rounds if step.loop else 1,
+        time_max_s=step.loop.max_time if step.loop else None,
+        tasks={name: facts_of(facts) for name, facts in made.task_types.items() if isinstance(facts, Mapping)}
+        if made
+        else {},
+        steps_max=made.max_steps if made else 0,
     )
 
 

@@ -5,6 +5,7 @@ Edges join steps, never nodes: a fan-out of 100,000 items that feeds another has
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -37,6 +38,53 @@ class OnFailure(StrEnum):
     FAIL = "fail"  # the step failed; the run fails unless a consumer's join tolerates it
     CONTINUE = "continue"  # the step counts as succeeded with what it has; the run is marked partial
     FALL_BACK = "fall_back"  # another step runs and stands in for it
+
+
+class ChildKind(StrEnum):
+    """What the nodes of a step that starts runs of its own do."""
+
+    MAP = "map"  # one run of the sub-plan
+    LOOP = "loop"  # one run after the other, until a condition holds or a bound is reached
+    EXPAND = "expand"  # one run of a plan that an earlier step made
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What the engine must know of a task type to check and place steps of it without loading it."""
+
+    effects: str = "external"
+    queue: str = "io"
+    timeout_s: float | None = None
+    arguments: frozenset[str] = frozenset()
+    required: frozenset[str] = frozenset()
+    any_argument: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRuns:
+    """How a step's nodes are runs of their own instead of messages to a worker.
+
+    Parameters
+    ----------
+    given
+        Number of the step whose output (one item of it, in a fan-out) holds the inputs.
+    plan, source
+        The sub-plan, compiled and as JSON data; ``None`` where an earlier step makes it.
+    until, rounds_max, time_max_s
+        The condition and the bounds of a loop.
+    tasks, steps_max
+        What a plan that an earlier step makes may use, and how many steps it may have.
+    """
+
+    kind: ChildKind
+    given: int
+    plan: CompiledPlan | None = None
+    source: Mapping[str, Any] | None = None
+    until: str | None = None
+    rounds_max: int = 1
+    time_max_s: float | None = None
+    tasks: Mapping[str, TaskFacts] = field(default_factory=dict)
+    steps_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +121,8 @@ class CompiledStep:
         Nodes of this step that may be out at once; ``None`` means no limit.
     pools
         Names of the concurrency pools of which each running node holds one slot.
+    child
+        How its nodes are runs of their own; ``None`` for nodes that a worker runs.
     rank
         Upward rank: seconds of the longest path from here to a sink, this step included.
     """
@@ -103,6 +153,7 @@ class CompiledStep:
     effects: str = "external"
     pools: tuple[str, ...] = ()
     rank: float = 0.0
+    child: ChildRuns | None = None
 
     @property
     def fanned(self) -> bool:
@@ -124,3 +175,17 @@ class CompiledPlan:
     outputs: Any = None
     names: dict[str, int] = field(default_factory=dict)
     pools: dict[str, int] = field(default_factory=dict)
+
+    def plans(self) -> Iterator[CompiledPlan]:
+        """This plan and those that its steps run."""
+        yield self
+        for step in self.steps:
+            if step.child is not None and step.child.plan is not None:
+                yield from step.child.plan.plans()
+
+    def queues(self) -> set[str]:
+        """The queues of the broker that its nodes may need, those of the runs below included."""
+        needed: set[str] = set()
+        for step in (step for plan in self.plans() for step in plan.steps):
+            needed |= {step.queue} if step.child is None else {facts.queue for facts in step.child.tasks.values()}
+        return needed

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.dag.compiled import Join, JoinKind
+from engine.dag.compiled import ChildKind, Join, JoinKind
 from engine.plan.clauses import AtLeast, Tolerate
 from engine.plan.document import PROBLEMS_LIMIT, Loc
 from engine.plan.model import Plan, Step
@@ -67,7 +67,7 @@ class Draft:
     """One step: what was written, and what has been worked out of it so far.
 
     Positions are those in the list of drafts. ``names``, ``reads`` and ``reads_inputs`` are as in
-    ``CompiledStep``.
+    ``CompiledStep``; ``child`` is set where its nodes are runs of their own.
     """
 
     path: str
@@ -85,6 +85,7 @@ class Draft:
     parents: set[int] = field(default_factory=set)
     fallback: int | None = None
     fallback_of: int | None = None
+    child: ChildKind | None = None
 
 
 _PLAIN_JOINS = {kind.value: Join(kind) for kind in (JoinKind.ALL, JoinKind.ANY, JoinKind.ALL_DONE)}

@@ -51,6 +51,8 @@ def check_outputs(scope: Scope, problems: Problems) -> dict[str, int]:
 
 def _follow_references(draft: Draft, problems: Problems) -> None:
     step, scope, where = draft.step, draft.scope, draft.where
+    if draft.child is not None:
+        return  # it refers to its inputs only, and was made so
     if draft.task == LEAVE_TASK:
         draft.names.update(check_outputs(scope, problems))
         draft.reads.update(draft.names.values())
@@ -198,7 +200,7 @@ def _connect_fallback(position: int, draft: Draft, drafts: list[Draft], problems
         reason = "a step cannot stand in for itself"
     elif draft.step.for_each is not None:
         reason = "a step with for_each cannot fall back: let a later step tolerate a share of failures"
-    elif other.step.for_each is not None or other.task == LEAVE_TASK:
+    elif other.step.for_each is not None or other.task == LEAVE_TASK or other.child is not None:
         reason = f"{clause.fall_back!r} cannot stand in: a fall-back is one task, without for_each"
     elif isinstance(other.step.on_failure, FallBack):
         reason = f"{clause.fall_back!r} cannot stand in: it falls back itself"

@@ -8,11 +8,15 @@ whose output is the sub-plan's outputs, so that ``steps.s.output`` means what it
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
 
+from engine.dag.compiled import ChildKind
 from engine.dag.drafts import Draft, Problems, Scope, join_of
+from engine.errors import UsageError
+from engine.plan import expressions
 from engine.plan.document import Loc
 from engine.plan.model import Plan, Step
 from engine.plan.tasktype import Effects
@@ -21,17 +25,27 @@ from engine.plan.templates import has_template, texts
 STEPS_LIMIT = 250_000
 """Steps of one plan with all its sub-plans written in."""
 
-ENTER_TASK, LEAVE_TASK = "plan.inputs", "plan.outputs"
+ENTER_TASK, LEAVE_TASK, RUN_TASK = "plan.inputs", "plan.outputs", "plan.run"
+BUILT_IN = (ENTER_TASK, LEAVE_TASK, RUN_TASK)
+"""Tasks of the engine's own; the last is no worker's: its nodes are runs."""
+
+MAX_PARALLEL = 50
+"""Runs of one mapped sub-plan at once, unless its step says otherwise."""
 
 # Clauses that belong to one task's attempts: on a whole sub-plan they would do nothing.
 _OF_TASKS = ("retry", "timeout", "queue", "effects", "max_parallel", "pools", "skill", "phase", "on_failure")
+_NOT_OF_RUNS = ("queue", "effects", "pools")
+_GIVEN_BY_LOOPS = frozenset({"previous", "round"})
 
 
-def inline(plan: Plan, problems: Problems) -> tuple[list[Draft], list[Scope]]:
-    """Every step of ``plan`` and of the plans in it, and their scopes, that of the whole plan first."""
+def inline(plan: Plan, problems: Problems, where: Loc = ()) -> tuple[list[Draft], list[Scope]]:
+    """Every step of ``plan`` and of the plans in it, and their scopes, that of the whole plan first.
+
+    ``where`` is the plan's own place, for problems.
+    """
     drafts: list[Draft] = []
     scopes: list[Scope] = []
-    _add_scope(Scope(plan), scopes, drafts, problems)
+    _add_scope(Scope(plan, "", where), scopes, drafts, problems)
     return drafts, scopes
 
 
@@ -42,6 +56,9 @@ def _add_scope(scope: Scope, scopes: list[Scope], drafts: list[Draft], problems:
             problems.add(f"with its sub-plans the plan has more than {STEPS_LIMIT:,} steps", scope.where)
             return
         where = (*scope.where, "steps", name)
+        if step.expand is not None or (isinstance(step.plan, Plan) and (step.loop or step.for_each is not None)):
+            _add_child_runs(name, step, scope, drafts, problems)
+            continue
         if step.plan is not None:
             _add_sub_plan(name, step, scope, scopes, drafts, problems)
             continue
@@ -61,7 +78,7 @@ def _add_sub_plan(
         outer.names[name] = len(drafts)  # so that references to it are no problems of their own
         drafts.append(Draft(path, where, _built_in(step, ENTER_TASK, {}), ENTER_TASK, {}, outer, join_of(step)))
         return
-    _check_clauses(step, where, problems)
+    _check_clauses(step, _OF_TASKS, where, problems)
     given = _given_inputs(step, step.plan, where, problems)
     enter = len(drafts)
     inner = Scope(step.plan, f"{path}/", (*where, "plan"), enter=enter)
@@ -75,25 +92,73 @@ def _add_sub_plan(
     drafts.append(Draft(path, (*where, "plan"), leaving, LEAVE_TASK, outputs, inner, join_of(leaving)))
 
 
+def _add_child_runs(name: str, step: Step, outer: Scope, drafts: list[Draft], problems: Problems) -> None:
+    """The step's inputs are made by a node of ``NAME/inputs`` each, and ``NAME`` runs a plan with each of them."""
+    path, where = outer.prefix + name, (*outer.where, "steps", name)
+    _check_clauses(step, _NOT_OF_RUNS, where, problems)
+    if isinstance(step.plan, Plan):
+        given = _given_inputs(step, step.plan, where, problems, _GIVEN_BY_LOOPS if step.loop else frozenset())
+    else:
+        assert step.expand is not None
+        given = {"plan": step.expand.plan, "inputs": step.with_}
+    if step.loop is not None:
+        _check_until(step.loop.until, (*where, "loop", "until"), problems)
+    fanned, tolerant = step.for_each is not None, step.on_failure == "continue"
+    enter = len(drafts)
+    entering = _built_in(step, ENTER_TASK, given).model_copy(
+        update={"for_each": step.for_each, "on_failure": "continue" if fanned and tolerant else "fail"}
+    )
+    drafts.append(Draft(f"{path}/inputs", where, entering, ENTER_TASK, given, outer, join_of(step), step.when))
+    facts = {
+        "effects": Effects.IDEMPOTENT, "queue": RUN_TASK, "after": (), "join": "all", "when": None,
+        "for_each": "{{ steps.inputs.output }}" if fanned else None,
+        "max_parallel": (step.max_parallel or MAX_PARALLEL) if fanned else None,
+    }  # fmt: skip
+    running = step.model_copy(update=facts)
+    draft = Draft(path, where, running, RUN_TASK, {}, outer, join_of(running), names={"inputs": enter}, parents={enter})
+    draft.child = ChildKind.EXPAND if step.expand is not None else ChildKind.LOOP if step.loop else ChildKind.MAP
+    if fanned and (step.when is not None or tolerant):
+        draft.when, draft.when_per_item = "item != null", True  # items that were skipped have no inputs
+    outer.names[name] = len(drafts)
+    outer.ends.append((enter, len(drafts)))
+    drafts.append(draft)
+
+
+def _check_until(until: str, where: Loc, problems: Problems) -> None:
+    known = ("output", "round", "inputs")
+    try:
+        unknown = sorted(expressions.names(until) - set(known))
+    except UsageError as error:
+        problems.add(str(error), where)
+        return
+    for name in unknown:
+        problems.add_unknown("the condition of a loop knows output, round and inputs, not", name, known, where)
+
+
 def _built_in(step: Step, task: str, arguments: dict[str, Any]) -> Step:
     plain = {clause: Step.model_fields[clause].default for clause in _OF_TASKS}
-    facts = {"task": task, "plan": None, "with_": arguments, "queue": "io", "effects": Effects.NONE, "for_each": None}
+    facts = {
+        "task": task,
+        "plan": None,
+        "with_": arguments,
+        "queue": "io",
+        "effects": Effects.NONE,
+        "for_each": None,
+        "loop": None,
+        "expand": None,
+    }
     return step.model_copy(update={**plain, **facts})
 
 
-def _check_clauses(step: Step, where: Loc, problems: Problems) -> None:
-    if step.for_each is not None:
-        problems.add(
-            "for_each over a sub-plan is not supported yet: make the item's work one task, "
-            "or submit the sub-plan once an item",
-            (*where, "for_each"),
-        )
-    for clause in _OF_TASKS:
+def _check_clauses(step: Step, clauses: Iterable[str], where: Loc, problems: Problems) -> None:
+    for clause in clauses:
         if getattr(step, clause) != Step.model_fields[clause].default:
             problems.add("not supported on a sub-plan: put it on the steps inside", (*where, clause), of_key=True)
 
 
-def _given_inputs(step: Step, plan: Plan, where: Loc, problems: Problems) -> dict[str, Any]:
+def _given_inputs(
+    step: Step, plan: Plan, where: Loc, problems: Problems, later: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name, value in step.with_.items():
         if name not in plan.inputs:
@@ -109,6 +174,8 @@ def _given_inputs(step: Step, plan: Plan, where: Loc, problems: Problems) -> dic
                 problems.add(f"no {plan.inputs[name].type}: {why}", (*where, "with", name))
     for name, declared in plan.inputs.items():
         if name in given:
+            continue
+        if declared.required and name in later:
             continue
         if declared.required:
             problems.add(f"plan {plan.name!r} needs the input {name!r}", (*where, "with"))

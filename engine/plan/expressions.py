@@ -89,6 +89,13 @@ def references(expression: str) -> References:
     return References(found.paths, tuple(f"{_shown(expression)}: {text}" for text in (*problems, *found.problems)))
 
 
+def names(expression: str) -> frozenset[str]:
+    """The names that an expression asks its environment for. Raises ``UsageError`` if it does not parse."""
+    told = [node for node in ast.walk(_parsed(expression)) if isinstance(node, ast.Name)]
+    own = {node.id for node in told if isinstance(node.ctx, ast.Store)} | set(_CONSTANTS) | set(FUNCTIONS)
+    return frozenset(node.id for node in told) - own
+
+
 def _path_of(node: ast.AST) -> Path | None:
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
         return (node.id,)

@@ -90,6 +90,38 @@ class Input(Clause):
         return _ADAPTERS[self.type].validate_python(value)
 
 
+class Loop(Clause):
+    """The step's plan runs again and again until something holds; bounded in any case."""
+
+    plan: _PlanOrName | None = None
+    """The plan of each round; may as well be written as the step's own ``plan``."""
+    until: Text
+    """Expression over ``output``, ``round`` and ``inputs`` of a round that ended."""
+    max_rounds: Annotated[int, Field(strict=True, ge=1, le=10_000)]
+    max_time: PositiveDuration | None = None
+    """No round begins later than this after the first began."""
+
+
+class Expand(Clause):
+    """A plan that an earlier step made is checked like any other, and run."""
+
+    plan: Text
+    """One lone reference to the plan: a mapping with steps and outputs, or a list of steps."""
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)]
+    """Task types that it may use."""
+    max_steps: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 50
+    """Steps that it may have, those of its sub-plans counted."""
+    task_types: dict[str, JsonValue] = Field(default_factory=dict)
+    """Written by the engine at submission: what it must know of ``tasks``."""
+
+    @field_validator("plan")
+    @classmethod
+    def _is_a_lone_reference(cls, value: str) -> str:
+        if lone_reference(value) is None:
+            raise PydanticCustomError("expand", "give one lone reference to a plan: {example}", _EXAMPLE)
+        return value
+
+
 class Step(Clause):
     """One step: a task with its arguments, or another plan with its inputs."""
 
@@ -99,6 +131,10 @@ class Step(Clause):
     """Name of the task type this step runs."""
     plan: _PlanOrName | None = None
     """Name of the plan this step stands for, or that plan itself."""
+    loop: Loop | None = None
+    """Runs the step's plan again and again, until something holds."""
+    expand: Expand | None = None
+    """Runs a plan that an earlier step made."""
     with_: dict[str, JsonValue] = Field(default_factory=dict, alias="with")
     """Arguments; strings may hold templates."""
     after: tuple[Identifier, ...] = ()
@@ -130,8 +166,28 @@ class Step(Clause):
     """Concurrency pools of which each running node holds a slot."""
     description: str = ""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plan_of_a_loop_is_the_steps(cls, data: Any) -> Any:
+        loop = data.get("loop") if isinstance(data, dict) else None
+        if not isinstance(loop, dict) or loop.get("plan") is None or data.get("plan") is not None:
+            return data
+        return {**data, "plan": loop["plan"], "loop": {key: value for key, value in loop.items() if key != "plan"}}
+
+    @model_validator(mode="after")
+    def _clauses_belong_together(self) -> Self:
+        if self.loop is not None and (self.plan is None or self.loop.plan is not None):
+            why = "a loop has one plan: loop: {plan: NAME, until: …, max_rounds: …}"
+            raise PydanticCustomError("loop", "{why}", {"why": why})
+        return self
+
     @model_validator(mode="after")
     def _one_of_task_and_plan(self) -> Self:
+        if self.expand is not None:
+            if self.task is not None or self.plan is not None:
+                why = "a step with expand has no task or plan: the plan is what expand refers to"
+                raise PydanticCustomError("task_or_plan", "{why}", {"why": why})
+            return self
         if (self.task is None) == (self.plan is None):
             both = "a step has a task or a plan, not both" if self.task else "a step needs a task or a plan"
             raise PydanticCustomError("task_or_plan", "{why}", {"why": both})
@@ -193,6 +249,7 @@ _PlanOrName = Annotated[
     Annotated[PlanName, Tag("name")] | Annotated[Plan, Tag("Plan")],
     Discriminator(_plan_form),
 ]
+Loop.model_rebuild()
 Step.model_rebuild()
 Plan.model_rebuild()
 

@@ -220,7 +220,7 @@ def test_a_sub_plan_with_a_condition_inside_ends_well_though_steps_are_skipped()
 @pytest.mark.parametrize(
     ("step", "told"),
     [
-        ({"plan": INNER, "with": {"root": "x"}, "for_each": [1]}, "for_each over a sub-plan is not supported yet"),
+        ({"plan": INNER, "with": {"root": "x"}, "for_each": [1], "pools": ["db"]}, "steps.sub.pools: not supported"),
         ({"plan": INNER, "with": {"root": "x"}, "timeout": 3}, "steps.sub.timeout: not supported on a sub-plan"),
         ({"plan": INNER, "with": {"rot": "x"}}, "has no input 'rot'; did you mean 'root'"),
         ({"plan": INNER}, "needs the input 'root'"),
