@@ -6,6 +6,7 @@ one and Flower, which shortens ids to their first eight characters, still tells 
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import uuid
 import zlib
@@ -16,6 +17,15 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o,
 def new_run_id(now: float) -> str:
     """A new run id: ``r_``, nine characters of milliseconds, seven random ones."""
     return "r_" + _base32(int(now * 1000), 9) + _base32(secrets.randbits(35), 7)
+
+
+def child_run_id(parent: str, step_no: int, item: int, attempt: int, round_: int) -> str:
+    """The id of the run that stands for an attempt at a node: the same whenever it is asked for.
+
+    It begins with the parent's time, so that it is listed beside it.
+    """
+    told = f"{parent}/{step_no}/{item}/{attempt}/{round_}".encode()
+    return parent[:11] + _base32(int.from_bytes(hashlib.sha256(told).digest()[:10]), 16)
 
 
 def new_token() -> str:

@@ -96,6 +96,8 @@ class Inflight:
         now = self._world.clock.monotonic()
         adopted: dict[str, Sent] = {}
         for (step_no, item), active in run.active.items():
+            if run.step(step_no).child is not None:
+                continue  # a run of its own, which has no permit
             permit = permits.get(f"{step_no}:{item}")
             if permit is None:
                 self._orphans[(run.id, (step_no, item))] = now
@@ -153,8 +155,11 @@ class Inflight:
         self._spread_overlong(now)
         return events + self._missing(now) + self._found_orphans(now)
 
-    def revoke(self, run: LiveRun) -> PermitsRevoked | None:
-        """Delete a run's permits; ``None`` if a body began so lately that it must be asked again."""
+    def revoke(self, run: LiveRun, living: frozenset[NodeId] = frozenset()) -> PermitsRevoked | None:
+        """Delete a run's permits; ``None`` if a body began so lately that it must be asked again.
+
+        ``living`` are nodes that are runs of their own, which have not ended.
+        """
         if self._led is None:
             return None  # a predecessor's permits could still be written after these are gone
         youngest_s, fields = self._world.hot.revoke_run(run.id)
@@ -173,7 +178,7 @@ class Inflight:
                 running.add(node)
                 tokens.append(token)
         self._world.hot.stop(tokens)
-        return PermitsRevoked(run.id, frozenset(running))
+        return PermitsRevoked(run.id, living.union(running))
 
     def _may_be_running(self, run: LiveRun, node: NodeId, begun: set[str]) -> bool:
         """Whether a leased node's body had begun; one that was claimed only finds no permit any more.

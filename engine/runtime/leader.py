@@ -17,8 +17,10 @@ import structlog
 from engine.errors import FlywheelError, NotFound, Unavailable
 from engine.runtime import faults
 from engine.runtime.answers import Answers
+from engine.runtime.children import Children
 from engine.runtime.deliveries import Deliveries
 from engine.runtime.inflight import Inflight
+from engine.runtime.offspring import Offspring
 from engine.runtime.ports import RunRow
 from engine.runtime.rooms import Rooms
 from engine.runtime.translation import events_of
@@ -29,11 +31,13 @@ from engine.scheduling.core import Core
 from engine.scheduling.events import (
     AttemptLost,
     BeginAsked,
+    Cascaded,
     Commanded,
     Effect,
     Event,
     Grant,
     NodeId,
+    PermitsRevoked,
     Reported,
     Request,
     RevokeRun,
@@ -42,7 +46,7 @@ from engine.scheduling.events import (
     Verdict,
 )
 from engine.scheduling.records import AttemptEnded, NodeFinished, Record, RunChanged, RunState
-from engine.scheduling.state import Policy
+from engine.scheduling.state import LiveRun, Policy
 from engine.wire import Outcome, Report, ReportKind
 
 log = structlog.get_logger(__name__)
@@ -71,6 +75,8 @@ class Leader:
         deliveries = Deliveries(self._values, self._answers, shard, pace.retry_in_worker_max_s)
         self._inflight = Inflight(shard, epoch, world, pace, deliveries, self._core.runs, self._rows)
         self._rooms = Rooms(shard, world, limits)
+        offspring = Offspring(self._values, self._answers, world.clock)
+        self._children = Children(shard, epoch, world, offspring, self._core.runs, self._rows)
         self._uncommitted: list[Record] = []
         self._requests: deque[Request] = deque()
         self._effects: deque[Effect] = deque()
@@ -103,6 +109,7 @@ class Leader:
             events += self._inspect()
         self._decide(events)
         self._answer()
+        self._tell_children()
         self._dispatch()
         if self._commit():
             self._after_commit()
@@ -205,6 +212,7 @@ class Leader:
         snapshot = self._world.journal.load(row.id)
         self._rows[row.id] = row
         self._absorb(self._core.take(snapshot, plan, self._world.clock.now()))
+        self._children.taken_up(row)
         if self._core.runs[row.id].active:
             self._to_adopt.append(row.id)
             self._inspect_at = float("-inf")
@@ -273,6 +281,17 @@ class Leader:
                 self._absorb(self._core.decide([event], self._world.clock.now()))
             self._requests.popleft()
 
+    def _tell_children(self) -> None:
+        """Let what happened to runs happen to those above and below them, in the same transaction."""
+        while self._children.waiting:
+            try:
+                events = self._children.take()
+            except Unavailable as error:
+                self._complain("values.unavailable", error)
+                return
+            self._absorb(self._core.decide(events, self._world.clock.now()))
+            self._answer()
+
     def _dispatch(self) -> None:
         if self._to_adopt:
             return
@@ -283,8 +302,9 @@ class Leader:
             return
         chunks, verdict = self._core.dispatch(room, self._world.clock.now(), self._pace.dispatch)
         self._absorb(verdict)
-        self._inflight.add(chunks)
         self._full = sum(map(len, chunks)) >= self._pace.dispatch
+        chunks = self._children.dispatched(chunks)
+        self._inflight.add(chunks)
         for chunk in chunks:
             self._rooms.used(self._core.runs[chunk[0].run_id].step(chunk[0].step_no).task, len(chunk))
 
@@ -294,6 +314,8 @@ class Leader:
                 self._values.put(record.run_id, record.step_no, record.item, record.result)
             elif isinstance(record, AttemptEnded) and record.error is not None:
                 self._values.put_error(record.run_id, record.step_no, record.error.message)
+            elif isinstance(record, RunChanged):
+                self._children.changed(record)
         self._uncommitted += verdict.records
         self._requests += verdict.requests
         self._effects += verdict.effects
@@ -319,12 +341,26 @@ class Leader:
     def _after_commit(self) -> None:
         try:
             self._carry_out()
+            self._start_children()
             self._decide_unpackable(self._inflight.send())
             faults.point("after_publish")
             self._world.hot.delete_reports(self._shard, self._acknowledge)
             self._acknowledge = []
         except Unavailable as error:
             self._complain("redis.unavailable", error)
+
+    def _start_children(self) -> None:
+        if not self._children.waiting_to_start:
+            return
+        try:
+            rows, events = self._children.start()
+            for row in rows:
+                self._take_up(row)
+        except Unavailable as error:
+            self._complain("journal.unavailable", error)
+            return
+        self._decide_unpackable(events)
+        self._full = True  # what they have ready need not wait
 
     def _decide_unpackable(self, events: Sequence[Event]) -> None:
         if events:
@@ -338,7 +374,7 @@ class Leader:
                     self._world.hot.grant(effect.token, effect.allowed)
                 case RevokeRun():
                     run = self._core.runs.get(effect.run_id)
-                    revoked = self._inflight.revoke(run) if run is not None else None
+                    revoked = self._revoke(run) if run is not None else None
                     if revoked is not None:
                         self._absorb(self._core.decide([revoked], self._world.clock.now()))
                     elif run is not None:
@@ -347,7 +383,25 @@ class Leader:
                     self._forget(effect.run_id)
             self._effects.popleft()
 
+    def _revoke(self, run: LiveRun) -> PermitsRevoked | None:
+        """Delete a run's permits, once those of all runs below it are gone."""
+        living: set[NodeId] = set()
+        gone = True
+        for row in self._children.living(run):
+            if row.id not in self._core.runs:
+                self._take_up(row)
+            child = self._core.runs.get(row.id)
+            if child is None or child.state.final or row.parent is None:
+                continue
+            if child.state is not RunState.CANCELLING:
+                reason = f"{run.id}, for which it ran, is stopped: {run.reason}"
+                self._absorb(self._core.decide([Cascaded(child.id, "cancel", reason)], self._world.clock.now()))
+            gone = gone and child.permits_gone
+            living.add((row.parent.step_no, row.parent.item))
+        return self._inflight.revoke(run, frozenset(living)) if gone else None
+
     def _forget(self, run_id: str) -> None:
+        self._children.forget(run_id)
         self._inflight.clear(run_id)
         self._inflight.forget(run_id)
         self._core.forget(run_id)
@@ -366,7 +420,7 @@ class Leader:
             waits.append(due - self._world.clock.now())
         if self._rooms.next_token_s is not None:
             waits.append(self._rooms.next_token_s)
-        if self._requests or self._effects or self._inflight.waiting_to_send:
+        if self._requests or self._effects or self._inflight.waiting_to_send or self._children.waiting:
             waits.append(_AGAIN_S)  # something was out of reach
         return max(0.0, min(waits))
 

@@ -15,12 +15,21 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.scheduling.records import Record
-from engine.scheduling.snapshot import AttemptRow, CommandRow, RunRow, RunSnapshot, StepRow
+from engine.scheduling.snapshot import (
+    AttemptRow,
+    ChildEnd,
+    ChildOf,
+    CommandRow,
+    NewChild,
+    RunRow,
+    RunSnapshot,
+    StepRow,
+)
 from engine.wire import Delivery, Report
 
 __all__ = [
-    "AttemptRow", "CommandRow", "HotState", "Journal", "PermitView", "Publisher", "RunRow", "RunSnapshot", "StepRow",
-    "WorkerInfo",
+    "AttemptRow", "ChildEnd", "ChildOf", "CommandRow", "HotState", "Journal", "NewChild", "PermitView", "Publisher",
+    "RunRow", "RunSnapshot", "StepRow", "WorkerInfo",
 ]  # fmt: skip
 
 
@@ -44,6 +53,18 @@ class Journal(Protocol):
 
     def unfinished_runs(self, shard: int, known: Collection[str]) -> Sequence[RunRow]:
         """The shard's runs with no final state whose ids are not in ``known``, oldest first."""
+
+    def start_children(self, shard: int, epoch: int, children: Sequence[NewChild]) -> None:
+        """Store runs that stand for nodes, with their plans, in one transaction. Raises ``Fenced``.
+
+        One whose id is stored already is left as it is.
+        """
+
+    def living_children(self, run_id: str) -> Sequence[RunRow]:
+        """The runs with no final state that were started for nodes of a run."""
+
+    def children(self, run_id: str, step_no: int, items: Iterable[int]) -> Sequence[ChildEnd]:
+        """The runs that were started for some nodes of a step, in the order of their rounds."""
 
     def commands(self, shard: int) -> Sequence[CommandRow]:
         """The shard's commands not yet handled, in order."""

@@ -19,6 +19,7 @@ from engine.scheduling.records import (
     Duplicate,
     NodeFinished,
     NodeState,
+    RunChanged,
     RunState,
 )
 from engine.scheduling.state import Active, LiveRun, Trouble
@@ -51,6 +52,17 @@ def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str)
         trouble.attempt = attempt
         _end_badly(turn, run, no, report, trouble, active, worker)
     return True
+
+
+def child_ended(turn: Turn, run: LiveRun, no: int, report: NodeReport, *, partial: bool) -> None:
+    """Take the end of the run that a node stands for; what it left undone is left undone here too."""
+    active = run.active.get((no, report.item))
+    if partial and active is not None and active.attempt == report.attempt:
+        run.steps[no].tolerated = True
+        if not run.partial:
+            run.partial = True  # stored at once: a scheduler that takes over could not tell
+            turn.record(RunChanged(run.id, run.state, run.reason, turn.now, partial=True))
+    reported(turn, run, no, report, "")
 
 
 def lost(turn: Turn, run: LiveRun, no: int, item: int, attempt: int, why: str, worker: str) -> None:

@@ -26,7 +26,7 @@ def node_cost_s(step: CompiledStep, durations: Durations) -> float:
 def chunk_size(step: CompiledStep, durations: Durations, policy: Policy, at_hand: int, slots: int) -> int:
     """Nodes of ``step`` that go into one message, of ``at_hand`` that could go out now."""
     known_s = durations.known_s(step.task)
-    if step.effects == Effects.EXTERNAL or known_s is None:
+    if step.effects == Effects.EXTERNAL or known_s is None or step.child is not None:
         return 1
     by_time = int(policy.chunk_s / max(NODE_S, known_s))
     by_slots = math.ceil(at_hand / max(1, slots * policy.chunks_a_slot))

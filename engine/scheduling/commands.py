@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.errors import Conflict
 from engine.scheduling.events import (
+    Cascaded,
     Commanded,
     ConditionKnown,
     ItemsKnown,
@@ -38,12 +39,27 @@ def carry_out(turn: Turn, run: LiveRun, command: Commanded) -> None:
         case "pause":
             _change(turn, run, RunState.RUNNING, RunState.PAUSED, "paused by an operator")
         case "resume":
-            _change(turn, run, RunState.PAUSED, RunState.RUNNING, "resumed by an operator")
-            for no, progress in enumerate(run.steps):
-                if progress.state is StepState.RUNNING:
-                    turn.ready.add(run, no)
+            _resume(turn, run, "resumed by an operator")
         case _:
             raise Conflict(f"unknown command {command.kind!r}")
+
+
+def cascade(turn: Turn, run: LiveRun, event: Cascaded) -> None:
+    """Do to a run what was done to the run that it was started for, as far as its own state allows."""
+    match event.kind:
+        case "cancel" if run.state is not RunState.CANCELLING:
+            cancel(turn, run, RunState.CANCELLED, event.reason)
+        case "pause" if run.state is RunState.RUNNING:
+            _change(turn, run, RunState.RUNNING, RunState.PAUSED, event.reason)
+        case "resume" if run.state is RunState.PAUSED:
+            _resume(turn, run, event.reason)
+
+
+def _resume(turn: Turn, run: LiveRun, reason: str) -> None:
+    _change(turn, run, RunState.PAUSED, RunState.RUNNING, reason)
+    for no, progress in enumerate(run.steps):
+        if progress.state is StepState.RUNNING:
+            turn.ready.add(run, no)
 
 
 def _change(turn: Turn, run: LiveRun, wanted: RunState, state: RunState, reason: str) -> None:

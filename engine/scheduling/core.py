@@ -18,6 +18,8 @@ from engine.scheduling.durations import Durations
 from engine.scheduling.events import (
     AttemptLost,
     BeginAsked,
+    Cascaded,
+    ChildEnded,
     Chunk,
     Commanded,
     ConditionKnown,
@@ -145,6 +147,10 @@ class Core:
                 error = ErrorInfo("Unpackable", event.why, retryable=False)
                 report = NodeReport(event.item, event.attempt, Outcome.FAILED, error=error)
                 attempts.reported(turn, run, event.step_no, report, "")
+            case ChildEnded():
+                attempts.child_ended(turn, run, event.step_no, event.node, partial=event.partial)
+            case Cascaded():
+                commands.cascade(turn, run, event)
             case ConditionKnown():
                 commands.condition_known(turn, run, event)
             case ItemsKnown():

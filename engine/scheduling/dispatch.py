@@ -43,7 +43,10 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
                 turn.ready.drop_first(queue)
                 continue
             estimate_s = node_cost_s(run.step(no), turn.durations)
-            window = turn.outstanding.window(queue, slots, turn.policy.window_s, estimate_s)
+            if run.step(no).child is not None:
+                window = max(0, turn.policy.children_max - turn.outstanding.count(queue))
+            else:
+                window = turn.outstanding.window(queue, slots, turn.policy.window_s, estimate_s)
             if window == 0:
                 break
             fair = max(1, int(_TURN_S * slots / estimate_s))
@@ -99,11 +102,11 @@ def _send(
     placements = []
     for item in _take(run, no, count):
         attempt, kind = next_attempt(run, no, item)
-        active = Active(attempt, kind, step.queue, estimate_s, turn.now)
+        active = Active(attempt, kind, run.queue(no), estimate_s, turn.now)
         run.active[(no, item)] = active
         run.steps[no].out += 1
         turn.outstanding.add(step, active)
-        turn.record(Dispatched(run.id, no, item, attempt, kind, step.queue, turn.now))
+        turn.record(Dispatched(run.id, no, item, attempt, kind, active.queue, turn.now))
         placements.append(Placement(run.id, no, item, attempt))
     for pool in step.pools:
         pools[pool] -= len(placements)

@@ -94,6 +94,28 @@ class Commanded:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildEnded:
+    """The run that a node stands for ended, so the node's attempt does.
+
+    ``partial`` says that not all it should have done was done, though it succeeded.
+    """
+
+    run_id: str
+    step_no: int
+    node: NodeReport
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cascaded:
+    """What became of a run's parent becomes of the run: ``kind`` is cancel, pause or resume."""
+
+    run_id: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PermitsRevoked:
     """The permits of a run are gone. ``running`` are the nodes whose bodies had begun by then."""
 
@@ -153,8 +175,8 @@ class TimePassed:
 
 
 Event = (
-    Reported | BeginAsked | SeenRunning | AttemptLost | Unpackable | Commanded | PermitsRevoked | ConditionKnown
-    | ItemsKnown | PageKnown | OutputsKnown | TimePassed
+    Reported | BeginAsked | SeenRunning | AttemptLost | Unpackable | ChildEnded | Cascaded | Commanded
+    | PermitsRevoked | ConditionKnown | ItemsKnown | PageKnown | OutputsKnown | TimePassed
 )  # fmt: skip
 
 

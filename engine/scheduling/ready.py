@@ -32,7 +32,7 @@ class Ready:
             return
         progress.listed = True
         step = run.step(no)
-        self._queues.setdefault(step.queue, _QueueSources()).add(run, no, step.rank)
+        self._queues.setdefault(run.queue(no), _QueueSources()).add(run, no, step.rank)
 
     def queues(self) -> list[str]:
         """Queues that have a source."""

@@ -22,6 +22,7 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
     row = snapshot.run
     progress = [StepProgress() for _ in plan.steps]
     run = LiveRun(row.id, plan, row.priority, row.state, progress, row.deadline_at, row.reason, row.partial)
+    run.depth = row.parent.depth if row.parent is not None else 0
     if row.reason == commands.DEADLINE_REASON:
         run.ending = RunState.FAILED
     for step in snapshot.steps:

@@ -6,8 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.dag.compiled import CompiledPlan
 from engine.scheduling.records import AttemptKind, NodeState, RunState, StepState
 from engine.wire import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class ChildOf:
+    """The attempt at a node that a run was started for; ``round`` counts the runs of one attempt from 1.
+
+    ``depth`` is how many runs are above this one.
+    """
+
+    run_id: str
+    step_no: int
+    item: int
+    attempt: int
+    round: int = 1
+    depth: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +43,24 @@ class RunRow:
     deadline_at: float | None = None
     partial: bool = False
     permits_gone: bool = False
+    parent: ChildOf | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewChild:
+    """A run to be started for a node; ``row`` is how it will be taken up, ``source`` its plan as JSON data."""
+
+    row: RunRow
+    plan: CompiledPlan
+    source: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEnd:
+    """A run that was started for a node, and what it handed back (a value's JSON text) if it has ended."""
+
+    row: RunRow
+    outputs: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

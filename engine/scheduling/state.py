@@ -23,6 +23,10 @@ NODE_CODES: dict[NodeState, int] = {
 """How a final state is kept in ``StepProgress.finals``; 0 means none yet."""
 
 
+CHILD_RUNS = "plan.run"
+"""What the lines of runs to be started for nodes are called, where a queue's name is asked for."""
+
+
 @dataclass(slots=True)
 class Active:
     """An attempt that is out: journaled as dispatched, and no end of it journaled."""
@@ -106,7 +110,8 @@ class StepProgress:
 class LiveRun:
     """A run that has not ended.
 
-    ``ending`` is the final state that a run in ``cancelling`` is bound for.
+    ``ending`` is the final state that a run in ``cancelling`` is bound for; ``depth`` is how many runs
+    are above this one.
     """
 
     id: str
@@ -119,6 +124,7 @@ class LiveRun:
     partial: bool = False
     permits_gone: bool = False
     ending: RunState = RunState.CANCELLED
+    depth: int = 0
     steps_left: int = 0
     active: dict[NodeId, Active] = field(default_factory=dict)
     trouble: dict[NodeId, Trouble] = field(default_factory=dict)
@@ -126,6 +132,14 @@ class LiveRun:
     def step(self, no: int) -> CompiledStep:
         """The compiled step of that number."""
         return self.plan.steps[no]
+
+    def queue(self, no: int) -> str:
+        """Where the nodes of step ``no`` wait: a queue of the broker, or the line of runs to be started.
+
+        That line is one for each depth: runs that wait for runs below them must not keep those back.
+        """
+        step = self.plan.steps[no]
+        return step.queue if step.child is None else f"{CHILD_RUNS}/{self.depth}"
 
     def stand_in(self, no: int) -> int:
         """The step whose output counts as step ``no``'s: itself, or the fall-back that succeeded."""
@@ -153,6 +167,8 @@ class Policy:
         Chunks that the nodes at hand are cut into for each slot at least, so that no slot stays idle.
     page
         Items whose own conditions are evaluated at a time.
+    children_max
+        Runs started for nodes that may live at once, for each depth of nesting.
     """
 
     losses_max: int = 3
@@ -162,3 +178,4 @@ class Policy:
     chunk_max: int = 500
     chunks_a_slot: int = 2
     page: int = 1000
+    children_max: int = 200

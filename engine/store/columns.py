@@ -18,6 +18,9 @@ _FINAL = ", ".join(f"'{state.value}'" for state in RunState if state.final)
 NOT_FINAL = f"state NOT IN ({_FINAL})"
 """Condition, in SQL, of runs that have no final state; the partial index repeats it word for word."""
 
+IS_TOP = "parent_run IS NULL"
+"""Condition, in SQL, of runs that stand for no node of another run."""
+
 _TYPES: dict[str, type[TypeEngine[Any]]] = {
     "": Text,
     "int": Integer,
@@ -37,7 +40,8 @@ PLAN_VERSION = _table("plan_version", "version name source created_at:real")
 RUN = _table(
     "run",
     "id tenant session plan_name plan_version shard:int priority:int inputs state reason partial:bool outputs "
-    "idempotency_key created_at:real started_at:real finished_at:real deadline_at:real permits_gone_at:real",
+    "idempotency_key created_at:real started_at:real finished_at:real deadline_at:real permits_gone_at:real "
+    "parent_run parent_step_no:int parent_item:int parent_attempt:int round:int depth:int",
 )
 RUN_TAG = _table("run_tag", "tag run_id")
 STEP = _table(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from engine.runtime.ports import CommandRow, RunRow, RunSnapshot
+from engine.runtime.ports import ChildEnd, CommandRow, NewChild, RunRow, RunSnapshot
 from engine.scheduling.records import Record
-from engine.store import controls, leases, loading
+from engine.store import controls, leases, loading, submission
 from engine.store.arrivals import Arrivals
 from engine.store.engines import Database
 from engine.store.schema import migrate
@@ -64,6 +64,20 @@ class SqlJournal:
     def unfinished_runs(self, shard: int, known: Collection[str]) -> Sequence[RunRow]:
         """The shard's runs with no final state whose ids are not in ``known``, oldest first."""
         return loading.unfinished_runs(self.database, shard, known)
+
+    def start_children(self, shard: int, epoch: int, children: Sequence[NewChild]) -> None:
+        """Store runs that stand for nodes, with their plans, in one transaction. Raises ``Fenced``."""
+        with self.database.writing(f"start {len(children)} runs in shard {shard}") as connection:
+            leases.check_fence(connection, shard, epoch)
+            submission.start_children(connection, shard, children)
+
+    def living_children(self, run_id: str) -> Sequence[RunRow]:
+        """The runs with no final state that were started for nodes of a run."""
+        return loading.living_children(self.database, run_id)
+
+    def children(self, run_id: str, step_no: int, items: Iterable[int]) -> Sequence[ChildEnd]:
+        """The runs that were started for some nodes of a step, in the order of their rounds."""
+        return loading.children(self.database, run_id, step_no, items)
 
     def commands(self, shard: int) -> Sequence[CommandRow]:
         """The shard's commands not yet handled, in order."""

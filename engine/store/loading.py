@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import Row, select, text
 
 from engine.errors import NotFound
-from engine.runtime.ports import AttemptRow, CommandRow, RunRow, RunSnapshot, StepRow
+from engine.runtime.ports import AttemptRow, ChildEnd, ChildOf, CommandRow, RunRow, RunSnapshot, StepRow
 from engine.scheduling.records import AttemptKind, NodeState, RunState, StepState
 from engine.store.columns import NOT_FINAL, PLAN_VERSION
 from engine.store.engines import Database
@@ -23,7 +23,8 @@ _RUN_COLUMNS = tuple(
     RUN.c[name]
     for name in (
         "id", "tenant", "session", "plan_name", "plan_version", "inputs", "priority", "state", "reason",
-        "created_at", "deadline_at", "partial", "permits_gone_at",
+        "created_at", "deadline_at", "partial", "permits_gone_at", "parent_run", "parent_step_no", "parent_item",
+        "parent_attempt", "round", "depth",
     )
 )  # fmt: skip
 
@@ -44,6 +45,28 @@ def unfinished_runs(database: Database, shard: int, known: Collection[str]) -> S
             page = new[start : start + _ITEMS_A_QUERY]
             rows += connection.execute(select(*_RUN_COLUMNS).where(RUN.c.id.in_(page)).order_by(RUN.c.id)).all()
     return [_run_row(row) for row in sorted(rows, key=lambda row: (row.created_at, row.id))]
+
+
+def living_children(database: Database, run_id: str) -> Sequence[RunRow]:
+    """The runs with no final state that were started for nodes of a run."""
+    chosen = select(*_RUN_COLUMNS).where(RUN.c.parent_run == run_id, text(NOT_FINAL)).order_by(RUN.c.id)
+    with database.reading(f"read the runs below run {run_id}") as connection:
+        return [_run_row(row) for row in connection.execute(chosen).all()]
+
+
+def children(database: Database, run_id: str, step_no: int, items: Iterable[int]) -> Sequence[ChildEnd]:
+    """The runs that were started for some nodes of a step, in the order of their rounds."""
+    wanted = sorted(set(items))
+    found: list[ChildEnd] = []
+    with database.reading(f"read the runs of run {run_id} step {step_no}") as connection:
+        for start in range(0, len(wanted), _ITEMS_A_QUERY):
+            chosen = select(*_RUN_COLUMNS, RUN.c.outputs).where(
+                RUN.c.parent_run == run_id, RUN.c.parent_step_no == step_no,
+                RUN.c.parent_item.in_(wanted[start : start + _ITEMS_A_QUERY]),
+            )  # fmt: skip
+            ordered = chosen.order_by(RUN.c.parent_item, RUN.c.parent_attempt, RUN.c.round)
+            found += [ChildEnd(_run_row(row), row.outputs) for row in connection.execute(ordered).all()]
+    return found
 
 
 def commands(database: Database, shard: int) -> Sequence[CommandRow]:
@@ -161,10 +184,13 @@ class _Open:
         )  # fmt: skip
 
 
-def _run_row(row: Row[Any]) -> RunRow:
+def _run_row(row: Any) -> RunRow:
     return RunRow(
         id=row.id, tenant=row.tenant, session=row.session, plan_name=row.plan_name, plan_version=row.plan_version,
         inputs=row.inputs, priority=row.priority, state=RunState(row.state), reason=row.reason,
         created_at=row.created_at, deadline_at=row.deadline_at, partial=bool(row.partial),
         permits_gone=row.permits_gone_at is not None,
+        parent=None if row.parent_run is None else ChildOf(
+            row.parent_run, row.parent_step_no, row.parent_item, row.parent_attempt, row.round, row.depth
+        ),
     )  # fmt: skip

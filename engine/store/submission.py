@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from engine.store.reuse import Reuse, take_over
 
 if TYPE_CHECKING:
     from engine.dag.compiled import CompiledPlan, CompiledStep
+    from engine.scheduling.snapshot import ChildOf, NewChild
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class NewRun:
         Unique within the tenant; ``None`` makes a new run whatever happened before.
     reuse
         What is taken over from an earlier run of the same plan version; ``None`` for nothing.
+    parent
+        The attempt at a node that the run stands for; ``None`` for a run of its own.
     """
 
     id: str
@@ -55,6 +58,7 @@ class NewRun:
     idempotency_key: str | None = None
     deadline_at: float | None = None
     reuse: Reuse | None = None
+    parent: ChildOf | None = None
 
 
 def submit(database: Database, run: NewRun) -> tuple[str, bool]:
@@ -67,16 +71,7 @@ def submit(database: Database, run: NewRun) -> tuple[str, bool]:
     """
     with database.writing(f"submit run {run.id}") as connection:
         dialect = connection.dialect.name
-        plan = {
-            "version": run.plan.version,
-            "name": run.plan.name,
-            "source": orjson.dumps(run.plan_source).decode(),
-            "created_at": run.created_at,
-        }
-        connection.execute(insert_for(dialect, PLAN_VERSION).values(plan).on_conflict_do_nothing())
-        # Held until the commit, so that ``retention`` cannot delete the plan in between (Postgres).
-        held = select(PLAN_VERSION.c.version).where(PLAN_VERSION.c.version == run.plan.version)
-        connection.execute(held.with_for_update(read=True, key_share=True))
+        store_plan(connection, run.plan, run.plan_source, run.created_at)
         # The unique constraint decides between processes that submit at the same moment.
         new = insert_for(dialect, RUN).values(_run_row(run)).on_conflict_do_nothing(index_elements=_KEY)
         if connection.scalar(new.returning(RUN.c.id)) is None:
@@ -88,6 +83,37 @@ def submit(database: Database, run: NewRun) -> tuple[str, bool]:
         if run.tags:
             connection.execute(insert(RUN_TAG), [{"tag": tag, "run_id": run.id} for tag in sorted(set(run.tags))])
     return run.id, True
+
+
+def store_plan(connection: Connection, plan: CompiledPlan, source: Mapping[str, Any], at: float) -> None:
+    """Store a plan unless it is stored already."""
+    row = {
+        "version": plan.version, "name": plan.name, "source": orjson.dumps(source).decode(), "created_at": at,
+    }  # fmt: skip
+    connection.execute(insert_for(connection.dialect.name, PLAN_VERSION).values(row).on_conflict_do_nothing())
+    # Held until the commit, so that ``retention`` cannot delete the plan in between (Postgres).
+    held = select(PLAN_VERSION.c.version).where(PLAN_VERSION.c.version == plan.version)
+    connection.execute(held.with_for_update(read=True, key_share=True))
+
+
+def start_children(connection: Connection, shard: int, children: Sequence[NewChild]) -> None:
+    """Store runs that stand for nodes; one that is stored already is left as it is."""
+    stored: set[str] = set()
+    for child in children:
+        if child.plan.version not in stored:
+            stored.add(child.plan.version)
+            store_plan(connection, child.plan, child.source, child.row.created_at)
+        row = child.row
+        run = NewRun(
+            id=row.id, tenant=row.tenant, session=row.session, shard=shard, plan=child.plan, plan_source=child.source,
+            inputs=row.inputs, created_at=row.created_at, priority=row.priority, deadline_at=row.deadline_at,
+            parent=row.parent,
+        )  # fmt: skip
+        new = (
+            insert_for(connection.dialect.name, RUN).values(_run_row(run)).on_conflict_do_nothing(index_elements=["id"])
+        )
+        if connection.scalar(new.returning(RUN.c.id)) is not None and child.plan.steps:
+            connection.execute(insert(STEP), [_step_row(row.id, step) for step in child.plan.steps])
 
 
 def add_command(database: Database, run_id: str, kind: str, arguments: Mapping[str, Any], now: float) -> int:
@@ -140,6 +166,18 @@ def _run_row(run: NewRun) -> dict[str, Any]:
         "idempotency_key": run.idempotency_key,
         "created_at": run.created_at,
         "deadline_at": run.deadline_at,
+        **(_parent_columns(run.parent) if run.parent is not None else {}),
+    }
+
+
+def _parent_columns(parent: ChildOf) -> dict[str, Any]:
+    return {
+        "parent_run": parent.run_id,
+        "parent_step_no": parent.step_no,
+        "parent_item": parent.item,
+        "parent_attempt": parent.attempt,
+        "round": parent.round,
+        "depth": parent.depth,
     }
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Double, Index, Integer, Table, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from engine.store.columns import NOT_FINAL
+from engine.store.columns import IS_TOP, NOT_FINAL
 
 
 class PlanVersion(SQLModel, table=True):
@@ -29,13 +29,20 @@ class PlanVersion(SQLModel, table=True):
 
 
 class Run(SQLModel, table=True):
-    """One execution of a plan. ``inputs`` and ``outputs`` are values' JSON text."""
+    """One execution of a plan. ``inputs`` and ``outputs`` are values' JSON text.
+
+    A run that stands for a node of another names that node's attempt; the last six columns are empty for
+    all others.
+    """
 
     __tablename__ = "run"
     __table_args__ = (
         UniqueConstraint("tenant", "idempotency_key", name="run_idempotency"),
         Index("run_unfinished", "shard", "id", sqlite_where=text(NOT_FINAL), postgresql_where=text(NOT_FINAL)),
         Index("run_plan_version", "plan_version"),
+        Index("run_children", "parent_run", "parent_step_no", "parent_item"),
+        # Lists of runs leave those out that stand for nodes, of which there may be very many.
+        Index("run_top", "id", sqlite_where=text(IS_TOP), postgresql_where=text(IS_TOP)),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)
@@ -56,6 +63,12 @@ class Run(SQLModel, table=True):
     finished_at: float | None = Field(sa_type=Double)
     deadline_at: float | None = Field(sa_type=Double)
     permits_gone_at: float | None = Field(sa_type=Double)
+    parent_run: str | None = Field(default=None, sa_type=Text)
+    parent_step_no: int | None = Field(default=None, sa_type=Integer)
+    parent_item: int | None = Field(default=None, sa_type=Integer)
+    parent_attempt: int | None = Field(default=None, sa_type=Integer)
+    round: int | None = Field(default=None, sa_type=Integer)
+    depth: int | None = Field(default=None, sa_type=Integer)
 
 
 class RunTag(SQLModel, table=True):

@@ -71,9 +71,10 @@ class Audit:
         key = (delivery.run_id, delivery.step_no, call.item)
         if sim.driver.tracing:
             sim.driver.note("body", f"{delivery.path} {call.item} attempt {call.attempt} {delivery.token}")
-        gone_at = sim.journal.permits_gone_at.get(delivery.run_id)
-        if gone_at is not None and at > gone_at:
-            raise Violation(f"invariant 4: {key} begins at {at:.3f}, its run's permits went at {gone_at:.3f}")
+        for run_id in self._line(delivery.run_id):
+            gone_at = sim.journal.permits_gone_at.get(run_id)
+            if gone_at is not None and at > gone_at:
+                raise Violation(f"invariant 4: {key} begins at {at:.3f}, the permits of {run_id} went at {gone_at:.3f}")
         step = sim.plan_of(delivery.run_id).steps[delivery.step_no]
         if not self._join_holds(delivery.run_id, step):
             raise Violation(f"invariant 3: {key} begins and its join does not hold")
@@ -112,11 +113,43 @@ class Audit:
         for run_id in self._sim.journal.runs:
             self._check_end(run_id)
             self._check_attempts(run_id)
+            self._check_child(run_id)
         self._check_messages()
         self._check_losses()
         if expected is not None:
-            for run_id in self._sim.journal.runs:
+            for run_id in sorted(self._sim.journal.runs.keys() & expected.journal.runs.keys()):
                 self._compare(run_id, expected)
+
+    def _line(self, run_id: str) -> list[str]:
+        """A run and those above it."""
+        parent = self._sim.journal.runs[run_id].parent
+        return [run_id] if parent is None else [run_id, *self._line(parent.run_id)]
+
+    def _tree(self, run_id: str) -> list[str]:
+        """A run and those below it."""
+        return [each for each in self._sim.journal.runs if run_id in self._line(each)]
+
+    def _check_child(self, run_id: str) -> None:
+        """A run that stands for a node ended no later than that node, and said what the node says."""
+        journal = self._sim.journal
+        parent = journal.runs[run_id].parent
+        if parent is None:
+            return
+        above = (parent.run_id, parent.step_no, parent.item)
+        node, attempts = journal.nodes.get(above), journal.attempts[above]
+        if parent.attempt not in attempts or attempts[parent.attempt].dispatched_at is None:
+            raise Violation(f"invariant 2: {run_id} was started for attempt {parent.attempt} of {above}, not journaled")
+        row, outcome = journal.runs[run_id], attempts[parent.attempt].outcome
+        stopped = parent.run_id in journal.permits_gone_at  # a node between two attempts then ends with its step
+        if outcome is None or (node is None and not stopped):
+            raise Violation(f"invariant 6: {run_id} ended as {row.state} and {above} did not")
+        if outcome is Outcome.OK and row.state is not RunState.SUCCEEDED:
+            raise Violation(f"{above} succeeded with {run_id}, which is {row.state}")
+        if outcome is Outcome.OK and row.partial and not journal.runs[parent.run_id].partial:
+            raise Violation(f"invariant 10: {run_id} is partial and {parent.run_id} does not say so")
+        gone_at = journal.permits_gone_at.get(parent.run_id)
+        if gone_at is not None and run_id not in journal.permits_gone_at and journal.ended_at[run_id] > gone_at:
+            raise Violation(f"invariant 4: {parent.run_id} has no permits left and {run_id} may have")
 
     def _join_holds(self, run_id: str, step: CompiledStep) -> bool:
         parents = [self._step(run_id, parent) for parent in step.parents if parent != step.fallback_of]
@@ -257,9 +290,10 @@ class Audit:
     # --- against the undisturbed world ------------------------------------------------------------
 
     def _compare(self, run_id: str, expected: Simulation) -> None:
-        row, other = self._sim.journal.runs[run_id], expected.journal.runs[run_id]
+        other = expected.journal.runs[run_id]
         tainted = self._tainted(run_id)
-        cut_short = row.state is RunState.CANCELLED or row.reason == "deadline passed"
+        lines = [self._sim.journal.runs[each] for each in self._line(run_id)]
+        cut_short = any(each.state is RunState.CANCELLED or each.reason == "deadline passed" for each in lines)
         self._sim.compared += not tainted and not cut_short
         if not tainted and not cut_short:
             mine, theirs = self._story(run_id), expected.audit._story(run_id)
@@ -278,7 +312,10 @@ class Audit:
                 raise Violation(f"{run_id} {name} came out as {told} instead of {theirs.get(name)}")
 
     def _tainted(self, run_id: str) -> bool:
-        """Whether the record says that a result is not known, or trouble used up a node's tries."""
+        """Whether the record says that a result is not known, or trouble used up a node's tries, here or below."""
+        return any(self._is_tainted(each) for each in self._tree(run_id))
+
+    def _is_tainted(self, run_id: str) -> bool:
         bad = defaultdict(bool)
         for (run, no, item), rows in self._sim.journal.attempts.items():
             fatal = (Outcome.LOST, Outcome.INFRASTRUCTURE)

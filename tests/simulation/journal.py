@@ -23,7 +23,7 @@ from engine.scheduling.records import (
     StepFinished,
     StepState,
 )
-from engine.scheduling.snapshot import AttemptRow, CommandRow, RunRow, RunSnapshot, StepRow
+from engine.scheduling.snapshot import AttemptRow, ChildEnd, CommandRow, NewChild, RunRow, RunSnapshot, StepRow
 from engine.wire import Outcome
 from tests.simulation.driver import Driver, Violation
 
@@ -53,9 +53,11 @@ class SimJournal:
 
     driver: Driver
     committed: list[Callable[[Record], None]] = field(default_factory=list)
+    born: Callable[[NewChild], None] = lambda child: None
     runs: dict[str, RunRow] = field(default_factory=dict)
     outputs: dict[str, str | None] = field(default_factory=dict)
     permits_gone_at: dict[str, float] = field(default_factory=dict)
+    ended_at: dict[str, float] = field(default_factory=dict)
     steps: dict[tuple[str, int], StepRow] = field(default_factory=dict)
     finished: dict[tuple[str, int], StepFinished] = field(default_factory=dict)
     nodes: dict[NodeKey, NodeFinished] = field(default_factory=dict)
@@ -97,6 +99,25 @@ class SimJournal:
 
     def unfinished_runs(self, shard: int, known: Collection[str]) -> Sequence[RunRow]:
         return [row for row in self.runs.values() if not row.state.final and row.id not in known]
+
+    def start_children(self, shard: int, epoch: int, children: Sequence[NewChild]) -> None:
+        self._fence(epoch)
+        for child in children:
+            if child.row.id not in self.runs:
+                self.runs[child.row.id] = child.row
+                self.born(child)
+
+    def living_children(self, run_id: str) -> Sequence[RunRow]:
+        return [row for row in self.runs.values() if _is_below(row, run_id) and not row.state.final]
+
+    def children(self, run_id: str, step_no: int, items: Iterable[int]) -> Sequence[ChildEnd]:
+        wanted = set(items)
+        found = [
+            (row.parent.item, row.parent.attempt, row.parent.round, row)
+            for row in self.runs.values()
+            if row.parent and _is_below(row, run_id) and row.parent.step_no == step_no and row.parent.item in wanted
+        ]
+        return [ChildEnd(row, self.outputs.get(row.id)) for _, _, _, row in sorted(found, key=lambda each: each[:3])]
 
     def commands(self, shard: int) -> Sequence[CommandRow]:
         return list(self.open_commands.values())
@@ -182,6 +203,8 @@ class SimJournal:
         if row.state.final and row.state is not record.state:
             raise Violation(f"run {row.id} was {row.state} and is made {record.state}")
         self.runs[row.id] = replace(row, state=record.state, reason=record.reason, partial=record.partial)
+        if record.state.final:
+            self.ended_at.setdefault(row.id, self.driver.now)
         if record.outputs is not None:
             self.outputs[row.id] = record.outputs
 
@@ -215,6 +238,10 @@ class SimJournal:
     def _attempt(self, record: Dispatched | Begun | AttemptEnded) -> Attempt:
         rows = self.attempts[record.run_id, record.step_no, record.item]
         return rows.setdefault(record.attempt, Attempt(record.attempt))
+
+
+def _is_below(row: RunRow, run_id: str) -> bool:
+    return row.parent is not None and row.parent.run_id == run_id
 
 
 def _attempt_row(key: NodeKey, rows: dict[int, Attempt]) -> AttemptRow:

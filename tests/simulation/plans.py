@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.dag.compiled import CompiledPlan, CompiledStep, Join, JoinKind, OnFailure
+from engine.dag.compiled import ChildKind, ChildRuns, CompiledPlan, CompiledStep, Join, JoinKind, OnFailure
 from engine.plan.retry import RetryPolicy, Wait
 
 EAGER = (JoinKind.ANY, JoinKind.AT_LEAST)
@@ -33,11 +33,11 @@ class _Draft:
         self.steps.append(step)
 
 
-def random_plan(chance: random.Random, version: str) -> CompiledPlan:
-    """A plan of 1 to 9 steps, sometimes wide, sometimes a chain."""
-    draft = _Draft(chance, most_items=chance.choice((3, 5, 8, 20)))
+def random_plan(chance: random.Random, version: str, most_steps: int = 8, most_items: int = 20) -> CompiledPlan:
+    """A plan of some steps, sometimes wide, sometimes a chain."""
+    draft = _Draft(chance, most_items=min(most_items, chance.choice((3, 5, 8, 20))))
     shape = chance.choice(("mixed", "mixed", "chain", "wide"))
-    for _ in range(chance.randint(1, 8)):
+    for _ in range(chance.randint(1, most_steps)):
         _add_step(draft, shape)
     steps = [replace(step, rank=float(len(draft.steps) - step.no)) for step in draft.steps]
     names = {step.path: step.no for step in steps if step.no not in draft.stand_ins}
@@ -131,3 +131,51 @@ def _outputs(chance: random.Random, steps: list[CompiledStep], stand_ins: set[in
     if not shown:
         return None
     return {f"o{step.no}": f"{{{{ steps.{step.path}.output }}}}" for step in shown}
+
+
+def with_child_runs(
+    chance: random.Random, plan: CompiledPlan, plans: dict[str, CompiledPlan], depth: int = 1
+) -> CompiledPlan:
+    """``plan`` with some of its steps made runs of plans of their own, which are put into ``plans`` too.
+
+    Such a step takes the output of its first parent that it sees for its inputs, or has a parent made
+    for it that gives them.
+    """
+    steps = list(plan.steps)
+    for step in plan.steps:
+        seen = [no for no in step.reads if not steps[no].fanned]
+        if step.fallback_of is not None or step.no in {each.fallback for each in steps} or chance.random() > 0.6:
+            continue
+        if step.fanned and not _is_whole(step, steps):
+            continue
+        given = _given(step, steps) if step.fanned else (seen[0] if seen else None)
+        if given is None:
+            continue
+        version = f"{plan.version}.{step.no}"
+        below = random_plan(chance, version, most_steps=4, most_items=3)
+        if depth < 3 and chance.random() < 0.3:
+            below = with_child_runs(chance, below, plans, depth + 1)
+        plans[version] = below
+        kind = ChildKind.LOOP if chance.random() < 0.4 else ChildKind.MAP
+        child = ChildRuns(
+            kind, given, below, {"inputs": {}}, until=chance.choice(("round >= 2", "False", "True")),
+            rounds_max=chance.randint(1, 3),
+        )  # fmt: skip
+        steps[step.no] = replace(
+            step, task="plan.run", child=child, queue="plan.run", effects="idempotent", pools=(), with_={},
+            when=None if step.when_per_item else step.when, when_per_item=False,
+        )  # fmt: skip
+    return replace(plan, steps=tuple(steps))
+
+
+def _is_whole(step: CompiledStep, steps: list[CompiledStep]) -> bool:
+    return _given(step, steps) is not None
+
+
+def _given(step: CompiledStep, steps: list[CompiledStep]) -> int | None:
+    """The fan-out whose output the step goes over, node by node."""
+    if not isinstance(step.for_each, str) or not step.for_each.endswith(".output }}"):
+        return None
+    name = step.for_each.removeprefix("{{ steps.").removesuffix(".output }}")
+    source = steps[step.names[name]]
+    return source.no if source.fanned else None

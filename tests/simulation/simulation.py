@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from engine.dag.compiled import CompiledPlan
 from engine.errors import Unavailable
 from engine.runtime import faults as fault_points
 from engine.runtime import inflight, leader, service
-from engine.runtime.ports import CommandRow, RunRow
+from engine.runtime.ports import CommandRow, NewChild, RunRow
 from engine.runtime.world import Limits, Pace, Rate
 from engine.scheduling.durations import Durations
 from engine.scheduling.records import Record, RunChanged, RunState
@@ -28,7 +29,7 @@ from tests.simulation.broker import SimBroker
 from tests.simulation.driver import EPOCH, Driver, Violation
 from tests.simulation.faults import EVENTS, RATES, Faults, SimArtefacts
 from tests.simulation.journal import SimJournal
-from tests.simulation.plans import QUEUES, random_plan
+from tests.simulation.plans import QUEUES, random_plan, with_child_runs
 from tests.simulation.redis import Data, SimRedis
 from tests.simulation.schedulers import SimScheduler
 from tests.simulation.workers import SimWorker
@@ -47,7 +48,7 @@ class Simulation:
         self.seed = seed
         own = random.Random(f"{seed}/world")
         self.driver = Driver(seed, trace)
-        self.journal = SimJournal(self.driver, committed=[self._committed])
+        self.journal = SimJournal(self.driver, committed=[self._committed], born=self._born)
         self.redis = SimRedis(self.driver, lease_s=10.0)
         self.redis.woken = self._woken
         self.redis.granted = self._granted
@@ -153,6 +154,7 @@ class Simulation:
             self.seeds_of_runs[run_id] = self.seed * 10 + number
             chance = random.Random(f"{self.seed}/run/{number}")
             self.plans[version] = random_plan(chance, version)
+            self._add_sub_plans(version)
             deadline_at = EPOCH + chance.uniform(1.0, 40.0) if chance.random() < 0.1 else None
             row = RunRow(
                 run_id, "default", "main", "random", version, '{"v":{}}', chance.choice((0, 0, 5)), RunState.PENDING,
@@ -161,6 +163,16 @@ class Simulation:
             self.driver.after(chance.choice((0.0, 0.0, chance.uniform(0.0, 3.0))), self.journal.submit, row)
             if disturbed:
                 self._submit_commands(chance, run_id)
+
+    def _add_sub_plans(self, version: str) -> None:
+        """Some steps become runs of plans of their own. Drawn apart, so that other worlds stay as they are."""
+        chance = random.Random(f"{self.seed}/{version}/children")
+        if chance.random() < 0.6:
+            self.plans[version] = with_child_runs(chance, self.plans[version], self.plans)
+
+    def _born(self, child: NewChild) -> None:
+        self.seeds_of_runs[child.row.id] = zlib.crc32(child.row.id.encode())
+        self.driver.note("journal", f"starts {child.row.id} for {child.row.parent}")
 
     def _submit_commands(self, chance: random.Random, run_id: str) -> None:
         at_s = chance.choice((chance.uniform(0.0, 1.5), chance.uniform(0.0, 15.0)))
@@ -210,7 +222,9 @@ class Simulation:
 
     def _all_over(self) -> bool:
         runs = self.journal.runs
-        return len(runs) == len(self.seeds_of_runs) and all(row.state.final for row in runs.values())
+        return len(runs) == len(self.seeds_of_runs) and all(  # the seed of a child is known with its row
+            row.state.final for row in runs.values()
+        )
 
     def _open(self) -> str:
         return ", ".join(f"{row.id} {row.state}" for row in self.journal.runs.values() if not row.state.final)
@@ -231,7 +245,7 @@ def _policy(seed: int, *, small: bool) -> tuple[Policy, bool]:
     """
     chance = random.Random(f"{seed} chunks")
     chunks = {"chunk_s": 20.0, "chunks_a_slot": chance.choice((0, 2))} if chance.random() < 0.5 else {"chunk_s": 0.0}
-    policy = Policy(page=2, chunk_max=3, **chunks) if small else Policy(**chunks)
+    policy = Policy(page=2, chunk_max=3, children_max=2, **chunks) if small else Policy(**chunks)
     return policy, policy.chunk_s > 0 and chance.random() < 0.8
 
 

@@ -1,0 +1,122 @@
+"""What a run that stands for a node is made of: its plan, its inputs, and what a loop makes of its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from engine.clock import Clock
+from engine.dag.compiled import ChildKind, ChildRuns, CompiledPlan, CompiledStep
+from engine.dag.expansion import expanded
+from engine.errors import UsageError
+from engine.ids import child_run_id
+from engine.plan.expressions import evaluate
+from engine.runtime.answers import Answers
+from engine.runtime.ports import ChildEnd, ChildOf, NewChild, RunRow
+from engine.runtime.values import NOTHING, Values
+from engine.scheduling.records import RunState
+from engine.scheduling.state import LiveRun
+from engine.wire import Value
+
+DEPTH_LIMIT = 8
+"""Runs above a run that stands for a node."""
+
+
+@dataclass(slots=True)
+class Birth:
+    """A run that is to be started for an attempt at a node. ``previous`` is what the last round handed back."""
+
+    attempt: int
+    round: int = 1
+    previous: Value | None = None
+    not_before: float = 0.0
+
+
+class Offspring:
+    """Makes them. Every method may raise ``Unavailable``, and ``UsageError`` where it can never be made."""
+
+    def __init__(self, values: Values, answers: Answers, clock: Clock) -> None:
+        self._values, self._answers, self._clock = values, answers, clock
+
+    def child(self, run: LiveRun, row: RunRow, no: int, item: int, birth: Birth) -> NewChild:
+        """The run that ``birth`` asks for.
+
+        Raises
+        ------
+        PlanError
+            An earlier step made the plan, and it does not hold; every problem is named.
+        """
+        step = run.step(no)
+        assert step.child is not None
+        if run.depth >= DEPTH_LIMIT:
+            raise UsageError(f"{step.path}: runs lie more than {DEPTH_LIMIT} deep")
+        given = self._given(run, row, step, item)
+        plan, source, inputs = self._plan(step, given, birth)
+        now = self._clock.now()
+        child = RunRow(
+            id=child_run_id(run.id, no, item, birth.attempt, birth.round), tenant=row.tenant, session=row.session,
+            plan_name=plan.name, plan_version=plan.version, inputs=orjson.dumps(inputs).decode(), priority=row.priority,
+            state=RunState.PENDING, reason="", created_at=now, deadline_at=_deadline(step, source, now),
+            parent=ChildOf(run.id, no, item, birth.attempt, birth.round, run.depth + 1),
+        )  # fmt: skip
+        return NewChild(child, plan, source)
+
+    def after_round(self, child: ChildRuns, end: ChildEnd, elapsed_s: float) -> Birth | tuple[str, bool]:
+        """What follows a round that ended well: the next, or the node's result and whether a bound cut it short.
+
+        Raises ``UsageError`` if the loop's condition cannot be evaluated.
+        """
+        parent = end.row.parent
+        assert parent is not None and child.until is not None
+        output: Value = orjson.loads(end.outputs) if end.outputs is not None else NOTHING
+        environment = {"output": self._values.data(output), "round": parent.round, "inputs": self._inputs_of(end.row)}
+        if evaluate(child.until, environment):
+            stopped_by = "until"
+        elif parent.round >= child.rounds_max:
+            stopped_by = "max_rounds"
+        elif child.time_max_s is not None and elapsed_s >= child.time_max_s:
+            stopped_by = "max_time"
+        else:
+            return Birth(parent.attempt, parent.round + 1, output)
+        facts = {"output": output, "rounds": {"v": parent.round}, "stopped_by": {"v": stopped_by}}
+        return orjson.dumps({"map": facts}).decode(), stopped_by != "until" or end.row.partial
+
+    def _given(self, run: LiveRun, row: RunRow, step: CompiledStep, item: int) -> Value:
+        assert step.child is not None
+        if not step.fanned:
+            return self._values.output(run, step.child.given)
+        items = self._answers.items(run, row, step.no)
+        if item >= len(items):
+            raise UsageError(f"{step.path} has {len(items)} items now, and had more when it was expanded")
+        return items[item]
+
+    def _plan(self, step: CompiledStep, given: Value, birth: Birth) -> tuple[CompiledPlan, dict[str, Any], Value]:
+        child = step.child
+        assert child is not None
+        if child.kind is ChildKind.EXPAND:
+            told = self._values.data(given)
+            plan, source = expanded(told["plan"], tuple(told["inputs"]), child, step.path)
+            return plan, source, self._values.travelling({"v": told["inputs"]})
+        assert child.plan is not None and child.source is not None
+        declared = child.source.get("inputs", {})
+        if child.kind is ChildKind.MAP or not {"previous", "round"} & declared.keys():
+            return child.plan, dict(child.source), given
+        entries: dict[str, Value] = {name: {"v": value} for name, value in self._values.data(given).items()}
+        if "round" in declared:
+            entries["round"] = {"v": birth.round}
+        if birth.previous is not None and "previous" in declared:
+            entries["previous"] = birth.previous
+        return (
+            child.plan, dict(child.source),
+            {"map": {name: self._values.travelling(value) for name, value in entries.items()}},
+        )  # fmt: skip
+
+    def _inputs_of(self, row: RunRow) -> Any:
+        return self._values.data(orjson.loads(row.inputs))
+
+
+def _deadline(step: CompiledStep, source: dict[str, Any], now: float) -> float | None:
+    spans = [span for span in (step.timeout_s, source.get("deadline")) if isinstance(span, int | float)]
+    return now + min(spans) if spans else None
