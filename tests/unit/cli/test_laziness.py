@@ -25,7 +25,8 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     "command",
     ["run", "submit", "plan validate", "plan show", "plan list", "runs list", "runs show", "runs watch", "runs logs",
      "runs cancel", "runs retry", "runs resume", "runs pause", "runs prune", "queues", "up", "down", "scheduler",
-     "worker", "flower", "settings", "doctor", "init", "celery", "completion", "runs diff", "runs export", "runs drain"],
+     "worker", "flower", "settings", "doctor", "init", "celery", "completion",
+     "runs diff", "runs export", "runs drain"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     from engine.cli.main import main
