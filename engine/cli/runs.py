@@ -58,12 +58,13 @@ def runs() -> None:
 @click.option("--tag")
 @click.option("--since", metavar="DURATION", help="Submitted within this time: 2h, 7d.")
 @click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option("--children", is_flag=True, help="Also runs that stand for nodes of others.")
 @click.option("--after", "cursor", type=RUN, metavar="RUN", help="Continue below this run of the page before.")
 @output_option
 @click.pass_obj
 def list_runs(
     session: Session, states: tuple[str, ...], plan: str | None, tenant: str | None, work_session: str | None,
-    tag: str | None, since: str | None, limit: int, cursor: str | None, output: str,
+    tag: str | None, since: str | None, limit: int, children: bool, cursor: str | None, output: str,
 ) -> None:  # fmt: skip
     """List runs, newest first.
 
@@ -77,7 +78,7 @@ def list_runs(
         found = client.store.list_runs(
             states=[RunState(state) for state in states], plan=plan, tenant=tenant, session=work_session, tag=tag,
             since=None if since is None else time.time() - parse_span(since), limit=limit,
-            cursor=None if cursor is None else client.run(cursor).id,
+            cursor=None if cursor is None else client.run(cursor).id, children=children,
         )  # fmt: skip
     if output != "table":
         print_rows([run_row(run) for run in found], output, "flywheel.runs/1")
@@ -120,11 +121,21 @@ def show(session: Session, run: str, where: str | None, state: str | None, limit
             return
         step, item = locate(client.store, found.id, where)
         if item is None:
-            nodes = [node_row(node) for node in client.store.nodes(found.id, step.step_no, state, limit)]
-            shown = ("node", "state", "attempt", "outcome", "worker", "error")
+            views = client.store.nodes(found.id, step.step_no, state, limit)
+            nodes = [node_row(node) for node in views]
+            shown: tuple[str, ...] = ("node", "state", "attempt", "outcome", "worker", "error")
+            if step.task == "plan.run":
+                below = client.store.runs_below(found.id, step.step_no, [node.item for node in views])
+                for row, node in zip(nodes, views, strict=True):
+                    row["runs"] = [run.id for run in below if run.parent_item == node.item]
+                shown = (*shown, "runs")
             print_rows(nodes, output, "flywheel.nodes/1", columns=shown)
             return
         attempts = [attempt_row(attempt) for attempt in client.store.attempts(found.id, step.step_no, item)]
+        if step.task == "plan.run":
+            below = client.store.runs_below(found.id, step.step_no, [item])
+            for row in attempts:
+                row["runs"] = [run.id for run in below if run.parent_attempt == row["attempt"]]
         if not attempts and not client.store.nodes(found.id, step.step_no, None, 1, item - 1):
             raise NotFound(f"run {found.id} has no node {where}")
         print_rows(attempts, output, "flywheel.attempts/1")

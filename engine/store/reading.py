@@ -10,11 +10,11 @@ from dataclasses import fields
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, select, text
 
 from engine.errors import NotFound, UsageError
 from engine.scheduling.records import RunState
-from engine.store.columns import COMMAND, PLAN_VERSION, RUN, RUN_TAG
+from engine.store.columns import COMMAND, IS_TOP, PLAN_VERSION, RUN, RUN_TAG
 from engine.store.engines import Database
 from engine.store.views import CommandView, RunView
 from engine.wire import Value
@@ -37,7 +37,7 @@ def find_run_id(connection: Connection, name: str) -> str:
         No run is meant, or several are; the message names the nearest.
     """
     if name == LAST:
-        newest = connection.scalar(select(RUN.c.id).order_by(RUN.c.id.desc()).limit(1))
+        newest = connection.scalar(select(RUN.c.id).where(text(IS_TOP)).order_by(RUN.c.id.desc()).limit(1))
         if newest is None:
             raise NotFound("there is no run yet")
         return str(newest)
@@ -74,11 +74,17 @@ def list_runs(
     since: float | None = None,
     limit: int = 50,
     cursor: str | None = None,
+    children: bool = False,
 ) -> list[RunView]:
-    """Runs, newest first; ``cursor`` is the id of the last run of the page before."""
+    """Runs, newest first; ``cursor`` is the id of the last run of the page before.
+
+    Runs that stand for nodes of others are left out unless ``children``.
+    """
     if not 1 <= limit <= PAGE_MAX:
         raise UsageError(f"limit: {limit} is not between 1 and {PAGE_MAX}")
     chosen = select(*RUN_COLUMNS)
+    if not children:
+        chosen = chosen.where(text(IS_TOP))
     if states:
         chosen = chosen.where(RUN.c.state.in_([state.value for state in states]))
     for column, wanted in ((RUN.c.plan_name, plan), (RUN.c.tenant, tenant), (RUN.c.session, session)):
@@ -92,6 +98,14 @@ def list_runs(
         chosen = chosen.where(RUN.c.id < cursor)
     with database.reading("list runs") as connection:
         return _views(connection, chosen.order_by(RUN.c.id.desc()).limit(limit))
+
+
+def runs_below(database: Database, run_id: str, step_no: int, items: Collection[int]) -> list[RunView]:
+    """The runs that stand for nodes of a step, in the order of items, attempts and rounds."""
+    ordered = (RUN.c.parent_item, RUN.c.parent_attempt, RUN.c.round)
+    chosen = select(*RUN_COLUMNS).where(RUN.c.parent_run == run_id, RUN.c.parent_step_no == step_no)
+    with database.reading(f"read the runs below run {run_id}") as connection:
+        return _views(connection, chosen.where(RUN.c.parent_item.in_(items)).order_by(*ordered).limit(PAGE_MAX))
 
 
 def inputs_and_outputs(database: Database, name: str) -> tuple[Value, Value | None]:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exc, func, select, tex
 from engine.artefacts.store import GRACE_S, ArtefactStore
 from engine.errors import Conflict, UsageError
 from engine.scheduling.records import RunState
-from engine.store.columns import NOT_FINAL, PLAN_VERSION
+from engine.store.columns import IS_TOP, NOT_FINAL, PLAN_VERSION
 from engine.store.engines import Database
 from engine.store.views import FINAL_STATES
 from engine.store.writing import ATTEMPT, DECISION, DUPLICATE, LOG_LINE, NODE, RUN
@@ -63,7 +63,7 @@ def prune(
         raise UsageError(f"only runs that ended can be pruned, not {', '.join(unfinished)}")
     old = (RUN.c.finished_at < now - older_than_s, RUN.c.state.in_([state.value for state in states]))
     with database.reading("find runs to prune") as connection:
-        run_ids = tuple(connection.scalars(select(RUN.c.id).where(*old).order_by(RUN.c.id)))
+        run_ids = tuple(connection.scalars(select(RUN.c.id).where(*old, text(IS_TOP)).order_by(RUN.c.id)))
     if not dry_run:
         for run_id in run_ids:
             _delete_run(database, run_id)
@@ -120,6 +120,11 @@ def _oldest_unfinished_s(database: Database, now: float) -> float:
 
 
 def _delete_run(database: Database, run_id: str) -> None:
+    """Delete a run, those below it first: a crash in between leaves none without its parent."""
+    with database.reading(f"find the runs below run {run_id}") as connection:
+        below = list(connection.scalars(select(RUN.c.id).where(RUN.c.parent_run == run_id)))
+    for child in below:
+        _delete_run(database, child)
     with database.writing(f"delete run {run_id}") as connection:
         for each in (NODE, ATTEMPT, DUPLICATE, DECISION, LOG_LINE):
             connection.execute(delete(each).where(each.c.run_id == run_id))

@@ -84,12 +84,17 @@ class RunStore:
         since: float | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        children: bool = False,
     ) -> list[RunView]:
         """Runs, newest first; ``since`` in epoch seconds, ``cursor`` the last id of the page before."""
         return reading.list_runs(
             self.database, states=states, plan=plan, tenant=tenant, session=session, tag=tag,
-            since=since, limit=limit, cursor=cursor,
+            since=since, limit=limit, cursor=cursor, children=children,
         )  # fmt: skip
+
+    def runs_below(self, run_id: str, step_no: int, items: Collection[int]) -> list[RunView]:
+        """The runs that stand for nodes of a step, in the order of items, attempts and rounds."""
+        return reading.runs_below(self.database, run_id, step_no, items)
 
     def outputs(self, run: str) -> Value | None:
         """A run's outputs, packed; ``None`` until it ended with some."""

@@ -36,6 +36,11 @@ class RunView:
     finished_at: float | None
     deadline_at: float | None
     permits_gone_at: float | None
+    parent_run: str | None = None
+    parent_step_no: int | None = None
+    parent_item: int | None = None
+    parent_attempt: int | None = None
+    round: int | None = None
     tags: tuple[str, ...] = ()
 
 

@@ -1,0 +1,80 @@
+"""The examples of docs/sub-plans.md, run as they are written there: real scheduler, workers and Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PAGE = (Path(__file__).parents[3] / "docs" / "sub-plans.md").read_text("utf-8")
+TASKS = "".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+PLANS = {text.split()[1]: text for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "dags").mkdir()
+    for name, text in PLANS.items():
+        (tmp_path / "dags" / f"{name}.yaml").write_text(text)
+    (tmp_path / "jobs.py").write_text(TASKS)
+    return tmp_path
+
+
+def call(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("FLYWHEEL_")}
+    told = subprocess.run(
+        [sys.executable, "-P", "-m", "engine.cli.main", *arguments], cwd=folder, capture_output=True, text=True,
+        env=bare | {"FLYWHEEL_TASK_MODULES": "tasks,./jobs.py"}, timeout=100, check=False,
+    )  # fmt: skip
+    return told.returncode, told.stdout, told.stderr
+
+
+def run(folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
+    found, out, err = call(folder, "run", *arguments, "--json")
+    assert found == code, (out, err)
+    return dict(json.loads(out))
+
+
+def test_a_sub_plan_runs_once_an_item(folder: Path) -> None:
+    told = run(folder, "mapped")
+    assert told["outputs"] == {"words": [{"word": "aa"}, {"word": "bb"}, {"word": "cc"}]}
+    assert not told["partial"]
+    listed = json.loads(call(folder, "runs", "list", "-o", "json")[1])
+    assert [row["run"] for row in rows_of(listed)] == [told["run"]]
+    whole = rows_of(json.loads(call(folder, "runs", "list", "--children", "-o", "json")[1]))
+    assert len(whole) == 4
+    assert call(folder, "runs", "show", "@last")[0] == 0
+
+
+def test_a_loop_ends_when_its_condition_holds(folder: Path) -> None:
+    assert run(folder, "looped")["outputs"] == {"word": "ababab", "rounds": 3}
+
+
+def test_a_loop_that_a_bound_stopped_is_partial(folder: Path) -> None:
+    (folder / "dags" / "short.yaml").write_text(PLANS["looped"].replace("max_rounds: 5", "max_rounds: 2"))
+    told = json.loads(call(folder, "run", str(folder / "dags" / "short.yaml"), "--json")[1])
+    assert told["outputs"] == {"word": "abab", "rounds": 2}
+    assert told["partial"]
+
+
+def test_a_plan_that_a_step_made_is_run(folder: Path) -> None:
+    assert run(folder, "expanded")["outputs"] == {"first": "x"}
+
+
+def test_a_plan_that_a_step_made_of_other_tasks_is_refused(folder: Path) -> None:
+    found, out, err = call(folder, "run", "expanded", "-p", "task=shell.run", "--json")
+    assert found == 1, (out, err)
+    failures = call(folder, "runs", "logs", "@last", "--failed")[1]
+    assert "task type 'shell.run' is not among those allowed" in failures
+    assert "s0" in failures
+    assert "s1" in failures
+
+
+def rows_of(told: Any) -> list[dict[str, Any]]:
+    return list(told if isinstance(told, list) else next(value for value in told.values() if isinstance(value, list)))
