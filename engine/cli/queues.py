@@ -35,6 +35,10 @@ def pause(session: Session, name: str) -> None:
     """Dispatch nothing more to a queue, of any run; what is out already goes on.
 
     It holds over restarts of schedulers, until `flywheel queues resume`.
+
+    \b
+    Example:
+      flywheel queues pause io
     """
     _check_name(session, name)
     with session.client() as client:
@@ -46,7 +50,12 @@ def pause(session: Session, name: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def resume(session: Session, name: str) -> None:
-    """Dispatch to a paused queue again."""
+    """Dispatch to a paused queue again.
+
+    \b
+    Example:
+      flywheel queues resume io
+    """
     _check_name(session, name)
     with session.client() as client:
         client.resume_queue(name)

@@ -54,6 +54,10 @@ def drain(session: Session, name: str, timeout: str) -> None:
     """Let a worker finish what it has, take nothing new, and end with exit code 0.
 
     NAME is as `flywheel workers` shows it, or a beginning of it that only one has. Returns when it has left.
+
+    \b
+    Example:
+      flywheel workers drain io.4711 --timeout 30m
     """
     timeout_s = parse_span(timeout)
     with _hot(session) as hot:

@@ -33,3 +33,19 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
     assert main([*command.split(), "--help"]) == 0
     assert "Usage: flywheel" in capsys.readouterr().out
+
+
+def test_every_command_has_an_example() -> None:
+    """But `plan list`, which takes nothing."""
+    import click
+
+    from engine.cli.main import cli
+
+    def without(command: click.Command, name: str) -> list[str]:
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            children = ((each, command.get_command(context, each)) for each in command.list_commands(context))
+            return [found for each, child in children if child for found in without(child, f"{name} {each}")]
+        return [] if "Example" in (command.help or "") else [name]
+
+    assert without(cli, "flywheel") in ([], ["flywheel plan list"])
