@@ -54,12 +54,6 @@ class Children:
         """Whether something is to be told to the core."""
         return bool(self._told)
 
-    @property
-    def waiting_to_start(self) -> bool:
-        """Whether runs are to be started that may be."""
-        now = self._world.clock.monotonic()
-        return any(birth.not_before <= now and self._goes_on(run_id) for (run_id, _), birth in self._births.items())
-
     # --- what happens ---------------------------------------------------------------------------
 
     def dispatched(self, chunks: Iterable[Chunk]) -> list[Chunk]:
@@ -169,6 +163,21 @@ class Children:
             return ()
         return self._world.journal.living_children(run.id)
 
+    def stopping(self, run: LiveRun, below: Sequence[RunRow]) -> tuple[frozenset[NodeId] | None, list[Event]]:
+        """The nodes whose runs still live; ``None`` while one has permits. With events that stop the rest."""
+        living: set[NodeId] = set()
+        events: list[Event] = []
+        gone = True
+        for row in below:
+            child = self._runs.get(row.id)
+            if child is None or child.state.final or row.parent is None:
+                continue
+            if child.state is not RunState.CANCELLING:
+                events.append(Cascaded(child.id, "cancel", f"{run.id}, for which it ran, is stopped: {run.reason}"))
+            gone = gone and child.permits_gone
+            living.add((row.parent.step_no, row.parent.item))
+        return (frozenset(living) if gone else None), events
+
     # --- what follows ---------------------------------------------------------------------------
 
     def _checked(self, run_id: str) -> list[Event]:
@@ -234,7 +243,7 @@ class Children:
                 return [_failed(parent, f"until of round {parent.round}: {error}", retryable=False)]
             if isinstance(told, Birth):
                 self._births[run.id, node] = told
-                return []
+                return [Cascaded(run.id, "partial", "")] if end.row.partial else []
             return [self._succeeded(end, parent, *told)]
         return [self._succeeded(end, parent, end.outputs or '{"v":null}', end.row.partial)]
 

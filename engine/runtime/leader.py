@@ -18,6 +18,7 @@ from engine.errors import FlywheelError, NotFound, Unavailable
 from engine.runtime import faults
 from engine.runtime.answers import Answers
 from engine.runtime.children import Children
+from engine.runtime.credibility import judged
 from engine.runtime.deliveries import Deliveries
 from engine.runtime.inflight import Inflight
 from engine.runtime.offspring import Offspring
@@ -26,12 +27,9 @@ from engine.runtime.rooms import Rooms
 from engine.runtime.translation import events_of
 from engine.runtime.values import Values
 from engine.runtime.world import Limits, Pace, World
-from engine.scheduling.attempts import duplicate
 from engine.scheduling.core import Core
 from engine.scheduling.events import (
     AttemptLost,
-    BeginAsked,
-    Cascaded,
     Commanded,
     Effect,
     Event,
@@ -47,7 +45,7 @@ from engine.scheduling.events import (
 )
 from engine.scheduling.records import AttemptEnded, NodeFinished, Record, RunChanged, RunState
 from engine.scheduling.state import LiveRun, Policy
-from engine.wire import Outcome, Report, ReportKind
+from engine.wire import Report, ReportKind
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +55,6 @@ _FEW_REPORTS, _MANY_OUT, _GATHER_S = 16, 64, 0.01
 """Fewer reports than the first are waited upon for so long while more attempts than the second are out."""
 _JUMP_S = 1.0
 """Seconds between two steps by which the wall clock may differ from the monotonic one without a jump."""
-_BODY_ENDED = (Outcome.OK, Outcome.FAILED, Outcome.TIMED_OUT)
 
 
 class Leader:
@@ -241,27 +238,13 @@ class Leader:
                 self._settle_message(event.run_id, (event.step_no, event.item))
 
     def _credible(self, event: Event) -> bool:
-        """Whether what a worker says is of the delivery that counts; if not, it is answered here.
-
-        A result stands whichever delivery of the current attempt brought it. That a body did not
-        begin, or is lost, says nothing of the attempt once it was published again.
-        """
-        match event:
-            case BeginAsked():
-                if self._inflight.current(event.run_id, (event.step_no, event.item), event.token):
-                    return True
-                self._effects.append(Grant(event.token, allowed=False))
-                return False
-            case AttemptLost():
-                node = (event.step_no, event.item)
-                return not event.token or self._inflight.current(event.run_id, node, event.token)
-            case Reported() if event.node.outcome not in _BODY_ENDED:
-                if self._inflight.current(event.run_id, (event.step_no, event.node.item), event.token):
-                    return True
-                now = self._world.clock.now()
-                self._uncommitted.append(duplicate(event.run_id, event.step_no, event.node, event.worker, now))
-                return False
-        return True
+        """Whether an event counts; if not, what is to be said instead is taken in here."""
+        holds, instead = judged(event, self._inflight, self._world.clock.now())
+        if isinstance(instead, Grant):
+            self._effects.append(instead)
+        elif instead is not None:
+            self._uncommitted.append(instead)
+        return holds
 
     def _settle_message(self, run_id: str, node: NodeId) -> None:
         run = self._core.runs.get(run_id)
@@ -350,8 +333,6 @@ class Leader:
             self._complain("redis.unavailable", error)
 
     def _start_children(self) -> None:
-        if not self._children.waiting_to_start:
-            return
         try:
             rows, events = self._children.start()
             for row in rows:
@@ -360,7 +341,7 @@ class Leader:
             self._complain("journal.unavailable", error)
             return
         self._decide_unpackable(events)
-        self._full = True  # what they have ready need not wait
+        self._full = self._full or bool(rows)  # what they have ready need not wait
 
     def _decide_unpackable(self, events: Sequence[Event]) -> None:
         if events:
@@ -385,20 +366,13 @@ class Leader:
 
     def _revoke(self, run: LiveRun) -> PermitsRevoked | None:
         """Delete a run's permits, once those of all runs below it are gone."""
-        living: set[NodeId] = set()
-        gone = True
-        for row in self._children.living(run):
+        below = self._children.living(run)
+        for row in below:
             if row.id not in self._core.runs:
                 self._take_up(row)
-            child = self._core.runs.get(row.id)
-            if child is None or child.state.final or row.parent is None:
-                continue
-            if child.state is not RunState.CANCELLING:
-                reason = f"{run.id}, for which it ran, is stopped: {run.reason}"
-                self._absorb(self._core.decide([Cascaded(child.id, "cancel", reason)], self._world.clock.now()))
-            gone = gone and child.permits_gone
-            living.add((row.parent.step_no, row.parent.item))
-        return self._inflight.revoke(run, frozenset(living)) if gone else None
+        living, events = self._children.stopping(run, below)
+        self._absorb(self._core.decide(events, self._world.clock.now()))
+        return None if living is None else self._inflight.revoke(run, living)
 
     def _forget(self, run_id: str) -> None:
         self._children.forget(run_id)

@@ -53,6 +53,9 @@ def cascade(turn: Turn, run: LiveRun, event: Cascaded) -> None:
             _change(turn, run, RunState.RUNNING, RunState.PAUSED, event.reason)
         case "resume" if run.state is RunState.PAUSED:
             _resume(turn, run, event.reason)
+        case "partial" if not run.partial:
+            run.partial = True
+            turn.record(RunChanged(run.id, run.state, run.reason, turn.now, partial=True))
 
 
 def _resume(turn: Turn, run: LiveRun, reason: str) -> None:

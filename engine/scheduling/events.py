@@ -108,7 +108,10 @@ class ChildEnded:
 
 @dataclass(frozen=True, slots=True)
 class Cascaded:
-    """What became of a run's parent becomes of the run: ``kind`` is cancel, pause or resume."""
+    """What became of a run's parent becomes of the run: ``kind`` is cancel, pause or resume.
+
+    The other way round, ``partial`` says that a run below did not do all it should have done.
+    """
 
     run_id: str
     kind: str

@@ -8,7 +8,7 @@ later and on a run that has not ended; what only holds at the end is then left o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, and_, c
 
 from engine.dag.compiled import JoinKind
 from engine.scheduling.records import NodeState, RunState, StepState
-from engine.store.columns import PLAN_VERSION
+from engine.store.columns import NOT_FINAL, PLAN_VERSION
 from engine.store.engines import Database
 from engine.store.reading import find_run_id
 from engine.store.writing import ATTEMPT, COMMAND, NODE, RUN, STEP
@@ -74,11 +74,19 @@ def audit(database: Database, run: str, losses_max: int | None = None) -> list[F
             # A run that was written a moment ago has no statistics yet: Postgres then takes 20,000 nodes
             # for one, and joins them with their attempts by a nested loop, which is quadratic.
             connection.execute(text("SET LOCAL enable_nestloop = off"))
-        run_id = find_run_id(connection, run)
-        row = connection.execute(select(RUN).where(RUN.c.id == run_id)).one()
-        steps = list(connection.execute(select(STEP).where(STEP.c.run_id == run_id).order_by(STEP.c.step_no)))
-        looking = _Audit(connection, row, steps, losses_max)
-        return [finding for check in _CHECKS for finding in check(looking) if finding.rows]
+        return _audited(connection, find_run_id(connection, run), losses_max)
+
+
+def _audited(connection: Connection, run_id: str, losses_max: int | None) -> list[Finding]:
+    """What is wrong with a run, and with those below it, whose findings name them."""
+    row = connection.execute(select(RUN).where(RUN.c.id == run_id)).one()
+    steps = list(connection.execute(select(STEP).where(STEP.c.run_id == run_id).order_by(STEP.c.step_no)))
+    looking = _Audit(connection, row, steps, losses_max)
+    found = [finding for check in _CHECKS for finding in check(looking) if finding.rows]
+    for child in list(connection.scalars(select(RUN.c.id).where(RUN.c.parent_run == run_id).order_by(RUN.c.id))):
+        of_child = _audited(connection, child, losses_max)
+        found += [replace(finding, message=f"run {child} below it: {finding.message}") for finding in of_child]
+    return found
 
 
 def _every_node_ended(looking: _Audit) -> Iterator[Finding]:
@@ -232,6 +240,18 @@ def _nothing_after_cancel(looking: _Audit) -> Iterator[Finding]:
         yield Finding("I7", f"an attempt was {what} after the run's permits were gone at {gone_at}", rows)
 
 
+def _runs_below_end_first(looking: _Audit) -> Iterator[Finding]:
+    """I4: a run is over, or without permits, only once the runs below it are."""
+    run = looking.run
+    below = select(RUN.c.id, RUN.c.parent_step_no, RUN.c.parent_item, RUN.c.state).where(RUN.c.parent_run == run.id)
+    unfinished = below.where(text(NOT_FINAL))
+    if looking.final:
+        yield Finding("I4", "the run ended, and a run below it has not", looking.rows(unfinished))
+    if run.permits_gone_at is not None:
+        live = unfinished.where(RUN.c.permits_gone_at.is_(None))
+        yield Finding("I4", "the run's permits are gone, and those of a run below it are not", looking.rows(live))
+
+
 def _plan_source(looking: _Audit) -> dict[str, Any]:
     source = select(PLAN_VERSION.c.source).where(PLAN_VERSION.c.version == looking.run.plan_version)
     return dict(orjson.loads(looking.connection.scalar(source) or "{}"))
@@ -258,6 +278,7 @@ _CHECKS: tuple[Callable[[_Audit], Iterator[Finding]], ...] = (
     _attempts_within_bounds,
     _journaled_before_it_ran,
     _nothing_after_cancel,
+    _runs_below_end_first,
     _the_end_says_why,
 )
 
