@@ -17,8 +17,8 @@ TAG = "doctor"
 _START_WORKERS = "start one: `flywheel worker --queues {queue}`; see its log if it runs"
 
 
-def canary_findings(client: Client, timeout_s: float) -> Iterator[Finding]:
-    """Whether a node of each queue ends within ``timeout_s``, or why the next is not even tried."""
+def canary_findings(client: Client, timeout_s: float, send: bool = True) -> Iterator[Finding]:
+    """Whether schedulers and workers answer and, with ``send``, a node of each queue ends within ``timeout_s``."""
     url = client.redis_url
     if url is None:
         yield Finding("work", Status.OK, "no stack is running here; `flywheel up` starts one")
@@ -29,12 +29,14 @@ def canary_findings(client: Client, timeout_s: float) -> Iterator[Finding]:
         fix = "start what is missing: `flywheel scheduler`, `flywheel worker --queues …`; see their logs"
         yield Finding("work", Status.FAIL, str(error), fix)
         return
+    if not send:
+        yield Finding("work", Status.OK, "every shard has a scheduler that answers, every queue a worker")
     paused = client.paused_queues()
     yield from (
         Finding(f"queue {queue}", Status.WARN, "paused", f"`flywheel queues resume {queue}`") for queue in paused
     )
     queues = [queue for queue in client.settings.queues if queue not in paused]
-    if queues:
+    if send and queues:
         yield from _sent(client, queues, timeout_s)
 
 

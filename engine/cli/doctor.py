@@ -26,7 +26,12 @@ _COLOURS = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 @click.option(
     "--audit", "audited", type=RUN, metavar="RUN", help="Check what SQL says of a run against the engine's guarantees."
 )
-@click.option("--canary/--no-canary", default=True, show_default=True, help="Send a node through each queue.")
+@click.option(
+    "--canary/--no-canary",
+    default=True,
+    show_default=True,
+    help="Send a node through each queue; without, only ask who is there.",
+)
 @click.option("--timeout", default="10s", show_default=True, metavar="DURATION", help="How long it may take.")
 @output_option
 @click.pass_obj
@@ -44,7 +49,7 @@ def doctor(session: Session, audited: str | None, canary: bool, timeout: str, ou
     """
     if audited is not None:
         sys.exit(_audit(session, audited, output))
-    found = list(_findings(session.settings, parse_span(timeout) if canary else None))
+    found = list(_findings(session.settings, parse_span(timeout), canary))
     rows = [_row(each) for each in found]
     if output == "table":
         _print(rows)
@@ -53,7 +58,7 @@ def doctor(session: Session, audited: str | None, canary: bool, timeout: str, ou
     sys.exit(Exit.UNAVAILABLE if any(row["status"] == "FAIL" for row in rows) else Exit.OK)
 
 
-def _findings(settings: Settings, canary_s: float | None) -> Iterator[Finding]:
+def _findings(settings: Settings, timeout_s: float, canary: bool) -> Iterator[Finding]:
     from engine.api import checks
     from engine.api.client import Client, embedded_url  # lazy: sqlalchemy
 
@@ -63,13 +68,13 @@ def _findings(settings: Settings, canary_s: float | None) -> Iterator[Finding]:
     yield from checks.redis_findings(settings, url)
     yield from checks.artefact_findings(settings)
     yield from checks.plan_findings(settings)
-    if canary_s is None or database[0].status == "FAIL":
+    if database[0].status == "FAIL":
         return
     from engine.api.canary import canary_findings
 
     try:
         with Client(settings) as client:
-            yield from canary_findings(client, canary_s)
+            yield from canary_findings(client, timeout_s, canary)
     except FlywheelError as error:
         yield checks.Finding("work", checks.Status.FAIL, str(error), "mend what is said above first")
 

@@ -66,6 +66,8 @@ def test_the_doctor_fails_for_a_queue_that_nobody_serves(installation: Installat
     failed = [row for row in json.loads(done.stdout)["items"] if row["status"] == "FAIL"]
     assert [row["finding"] for row in failed] == ["not ready after 1 s: no worker for queue gpu"]
     assert failed[0]["fix"]
+    asked = installation.call("doctor", "--timeout", "1s", "--no-canary", FLYWHEEL_QUEUES="cpu,gpu")
+    assert asked.returncode == 5, "who is there is asked all the same"
 
 
 def test_the_doctor_names_a_database_that_is_away(installation: Installation) -> None:
