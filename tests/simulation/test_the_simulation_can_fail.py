@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from engine.errors import Unavailable
+from engine.runtime.children import Children
 from engine.runtime.inflight import Inflight
 from engine.runtime.leader import Leader
 from engine.runtime.outbox import Outbox
 from engine.scheduling import attempts, core, restoring, steps
-from engine.scheduling.events import PermitsRevoked
+from engine.scheduling.events import Cascaded, PermitsRevoked
 from engine.scheduling.joins import JoinVerdict
 from engine.scheduling.records import Begun, RunChanged
 from engine.scheduling.turn import Turn
@@ -83,7 +84,7 @@ def acknowledge_before_the_commit(patch: Patch) -> None:
 
 
 def tell_that_permits_are_gone_before_they_are(patch: Patch) -> None:
-    def revoke(inflight: Inflight, run: Any) -> Any:
+    def revoke(inflight: Inflight, run: Any, living: Any = frozenset()) -> Any:
         return PermitsRevoked(run.id, frozenset(run.active))
 
     patch.setattr(Inflight, "revoke", revoke)
@@ -132,12 +133,22 @@ def let_a_frozen_scheduler_write_permits(patch: Patch) -> None:
     patch.setattr(SimRedis, "leads", lambda redis, leader: True)
 
 
+def let_the_runs_below_a_cancelled_run_go_on(patch: Patch) -> None:
+    def take(children: Children) -> list[Any]:
+        return [event for event in kept(children) if not isinstance(event, Cascaded)]
+
+    kept = Children.take
+    patch.setattr(Children, "take", take)
+    patch.setattr(Children, "living", lambda children, run: ())
+
+
 MUTATIONS: tuple[Callable[[Patch], None], ...] = (
     skip_the_fence, accept_stale_attempts, publish_before_the_commit, do_not_ask_for_the_permit_at_begin, drop_a_retry,
     repeat_a_lost_external_body, forget_restored_attempts, acknowledge_before_the_commit,
     tell_that_permits_are_gone_before_they_are, never_publish_again,
     publish_again_at_every_look, believe_every_delivery, start_with_an_open_join, never_give_a_silent_worker_up,
     let_a_frozen_scheduler_write_permits, keep_a_partial_result_secret, grant_before_the_mark_is_stored,
+    let_the_runs_below_a_cancelled_run_go_on,
 )  # fmt: skip
 
 
