@@ -1,0 +1,40 @@
+"""Plans that a step made: bounded, of allowed task types, every problem told at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.dag.compiled import ChildKind, ChildRuns, TaskFacts
+from engine.dag.expansion import expanded
+from engine.errors import PlanError
+
+FACTS = TaskFacts(
+    effects="none", queue="cpu", arguments=frozenset({"a"}), required=frozenset({"a"}), any_argument=False
+)
+CHILD = ChildRuns(ChildKind.EXPAND, 0, tasks={"t.ok": FACTS}, steps_max=3)
+
+
+def test_a_list_of_steps_gets_what_its_task_types_had_at_submission() -> None:
+    plan, source = expanded([{"name": "one", "task": "t.ok", "with": {"a": "{{ inputs.x }}"}}], ("x",), CHILD, "act")
+    assert (plan.steps[0].effects, plan.steps[0].queue) == ("none", "cpu")
+    assert source["steps"]["one"]["effects"] == "none"
+
+
+def test_every_problem_is_told_at_once() -> None:
+    steps = {
+        "one": {"task": "t.ko"},
+        "two": {"task": "t.ok", "with": {"b": 1}, "effects": "none", "queue": "gpu"},
+        "three": {"plan": "other"},
+        "four": {"task": "t.ok", "with": {"a": "{{ steps.nobody.output }}"}},
+    }
+    with pytest.raises(PlanError) as caught:
+        expanded({"steps": steps}, (), CHILD, "act")
+    for told in ("'t.ko' is not among", "no argument 'b'", "needs the argument 'a'", "nothing of effects",
+                 "nothing of queue", "does not name them", "4 steps, and may have 3", "no step 'nobody'"):  # fmt: skip
+        assert told in str(caught.value), told
+
+
+@pytest.mark.parametrize("data", [3, "steps", None, [1], {"steps": {}}, {"stepz": {}}, [{"name": "a"}, {"name": "a"}]])
+def test_what_is_no_plan_is_refused(data: object) -> None:
+    with pytest.raises(PlanError, match="act: "):
+        expanded(data, (), CHILD, "act")
