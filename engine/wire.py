@@ -5,6 +5,8 @@ JSON only. A **value** is a tagged object, so that a user's data can never be ta
 * ``{"v": <json>}``: the data itself;
 * ``{"ref": "<sha256>", "bytes": <n>}``: an artefact whose content is the JSON text of the data, or,
   with ``"value": true``, of another value (only on the way, never stored as a result);
+* ``{"pages": [{"ref": …, "bytes": …, "count": …}, …], "count": <n>}``: a long list, each page an artefact of
+  the JSON text of a part of it, so that nobody needs to hold it whole;
 * ``{"list": [<value>, …]}`` and ``{"map": {"key": <value>, …}}``: made of other values.
 
 A **delivery** goes out as a Celery message, a **report** comes back on the shard's completion

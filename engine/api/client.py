@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from engine.plan.model import Plan
     from engine.store.audit import Finding
     from engine.store.retention import Pruned
+    from engine.wire import Value
 
 _POLL_FIRST_S = 0.02
 _POLL_LONGEST_S = 0.5
@@ -110,10 +111,28 @@ class Client:
         """
         from engine.api.plans import Prepared, prepare  # lazy, here and below: a command that only reads needs no plan
         from engine.artefacts.values import pack
-        from engine.plan.model import plan_data
 
         prepared = plan if isinstance(plan, Prepared) else prepare(plan, self.settings)
-        checked = prepared.check(inputs or {})
+        value = pack(prepared.check(inputs or {}), self.artefacts)
+        return self.submit_packed(
+            prepared, value,
+            session=session, tenant=tenant, idempotency_key=idempotency_key, priority=priority, tags=tags,
+        )  # fmt: skip
+
+    def submit_packed(
+        self,
+        prepared: Prepared,
+        inputs: Value,
+        *,
+        session: str = "default",
+        tenant: str = "default",
+        idempotency_key: str | None = None,
+        priority: int | None = None,
+        tags: Iterable[str] = (),
+    ) -> str:
+        """The same for inputs that were checked and are a value already (see ``engine.wire``)."""
+        from engine.plan.model import plan_data
+
         now = self._clock.now()
         run_id = new_run_id(now)
         deadline = prepared.plan.deadline
@@ -124,7 +143,7 @@ class Client:
             shard=shard_of(run_id, self.settings.shards),
             plan=prepared.compiled,
             plan_source=plan_data(prepared.plan),
-            inputs=orjson.dumps(pack(checked, self.artefacts)).decode(),
+            inputs=orjson.dumps(inputs).decode(),
             created_at=now,
             priority=prepared.plan.priority if priority is None else priority,
             tags=tuple(dict.fromkeys((*prepared.plan.tags, *tags))),

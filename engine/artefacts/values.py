@@ -6,8 +6,11 @@ what it makes may become: a value comes from a task's result, which nobody check
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, islice
+from typing import Any, overload
 
 import orjson
 
@@ -53,6 +56,54 @@ def pack_text(json_bytes: bytes, store: ArtefactStore, limit: int = INLINE_LIMIT
         raise Permanent(f"not JSON data: {error}") from error
 
 
+def pack_rows(rows: Iterable[Any], store: ArtefactStore, page: int = 1000) -> Value:
+    """A long list as pages of ``page`` rows each; holds one page in memory. Raises as ``pack`` does."""
+    pages: list[dict[str, Any]] = []
+    total = 0
+    iterator = iter(rows)
+    while part := list(islice(iterator, page)):
+        pages.append(_reference(orjson.dumps(part, option=_PLAIN), store) | {"count": len(part)})
+        total += len(part)
+    return {"pages": pages, "count": total}
+
+
+class PagedRows(Sequence[Value]):
+    """The rows of a paged list, as values, read page by page; the last few pages are kept.
+
+    Raises ``Unavailable`` where a page cannot be read.
+    """
+
+    def __init__(self, value: Value, store: ArtefactStore, keep: int = 8) -> None:
+        self._pages, self._count = value["pages"], int(value["count"])
+        self._starts = list(accumulate((page["count"] for page in self._pages), initial=0))
+        self._store, self._keep = store, keep
+        self._read: OrderedDict[int, list[Any]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Value: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Value]: ...
+    def __getitem__(self, index: int | slice) -> Value | list[Value]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(self._count))]
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        number = bisect_right(self._starts, index) - 1
+        return {"v": self._page(number)[index - self._starts[number]]}
+
+    def _page(self, number: int) -> list[Any]:
+        if number not in self._read:
+            rows: list[Any] = unpack({"pages": [self._pages[number]], "count": 0}, self._store)
+            self._read[number] = rows
+            while len(self._read) > self._keep:
+                self._read.popitem(last=False)
+        self._read.move_to_end(number)
+        return self._read[number]
+
+
 def unpack(value: Value, store: ArtefactStore) -> Any:
     """The data of ``value``, artefacts read.
 
@@ -71,7 +122,7 @@ def references(value: Value) -> Iterator[str]:
     """The digests of all artefacts that ``value`` refers to. User data in ``v`` is never looked at."""
     if isinstance(value.get("ref"), str):
         yield value["ref"]
-    for part in (*value.get("list", ()), *value.get("map", {}).values()):
+    for part in (*value.get("list", ()), *value.get("pages", ()), *value.get("map", {}).values()):
         yield from references(part)
 
 
@@ -92,11 +143,13 @@ class _Unpacking:
                 return self.data(self._read(digest), depth + 1)
             case {"ref": str(digest)}:
                 return self._read(digest)
+            case {"pages": list(pages)}:
+                return [row for page in pages for row in self._read(str(page["ref"]))]
             case {"list": list(parts)}:
                 return [self.data(part, depth + 1) for part in parts]
             case {"map": dict(parts)}:
                 return {name: self.data(part, depth + 1) for name, part in parts.items()}
-        raise Permanent("malformed value: it has none of v, ref, list and map")
+        raise Permanent("malformed value: it has none of v, ref, pages, list and map")
 
     def _read(self, digest: str) -> Any:
         text = self._store.get(digest)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from engine.errors import UsageError
+
 if TYPE_CHECKING:
     from engine.api.client import Client
 
@@ -20,6 +22,18 @@ def plan_options(function: F) -> F:
     options = (
         click.option("-p", "--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input; @FILE reads it."),
         click.option("--inputs", "inputs_file", type=click.Path(path_type=Path), help="Inputs as JSON or YAML."),
+        click.option(
+            "--items",
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="Run the plan for each line of a .jsonl file, or row of a .csv one.",
+        ),
+        click.option(
+            "--max-failures",
+            type=click.IntRange(0),
+            metavar="N",
+            help="With --items: give up after more than N failed items; up to N are tolerated.",
+        ),
         click.option("--session", "work_session", default="default", show_default=True, help="Session it belongs to."),
         click.option("--tenant", default="default", show_default=True, help="Tenant it belongs to."),
         click.option("--idempotency-key", "key", help="The same key, plan and inputs give the same run again."),
@@ -43,9 +57,15 @@ class Request:
     idempotency_key: str | None
     priority: int | None
     tags: tuple[str, ...]
+    items: Path | None = None
+    max_failures: int | None = None
 
     def submit(self, client: Client, serve: Callable[[tuple[str, ...]], None] = lambda _: None) -> str:
         """Store it, its queues served; the run's id."""
+        if self.items is not None:
+            return self._submit_batch(client, self.items, serve)
+        if self.max_failures is not None:
+            raise UsageError("--max-failures goes with --items FILE")
         from engine.api.plans import prepare  # lazy: the plan floor and the task modules
         from engine.cli.inputs import gather
 
@@ -54,5 +74,19 @@ class Request:
         serve(prepared.queues)
         return client.submit(
             prepared, inputs, session=self.session, tenant=self.tenant, idempotency_key=self.idempotency_key,
+            priority=self.priority, tags=self.tags,
+        )  # fmt: skip
+
+    def _submit_batch(self, client: Client, items: Path, serve: Callable[[tuple[str, ...]], None]) -> str:
+        from engine.api.batch import prepare_batch, submit_batch  # lazy: the plan floor and the task modules
+        from engine.api.plans import prepare
+        from engine.cli.inputs import gather
+
+        common = gather(prepare(self.plan, client.settings).plan, self.pairs, self.inputs_file)
+        batch = prepare_batch(client, self.plan, items, common, self.max_failures)
+        click.echo(f"{batch.items['count']} items of {items}", err=True)
+        serve(batch.prepared.queues)
+        return submit_batch(
+            client, batch, session=self.session, tenant=self.tenant, idempotency_key=self.idempotency_key,
             priority=self.priority, tags=self.tags,
         )  # fmt: skip

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def run(
     session: Session, plan: str | None, pairs: tuple[str, ...], inputs_file: Path | None, timeout: str | None,
     resume: str | None, output: str, tenant: str, work_session: str, key: str | None, priority: int | None,
-    tags: tuple[str, ...],
+    tags: tuple[str, ...], items: Path | None, max_failures: int | None,
 ) -> None:  # fmt: skip
     """Run PLAN (a name, or the path of its file) and watch it.
 
@@ -51,7 +51,7 @@ def run(
     if resume is not None:
         sys.exit(attend(session, lambda client, serve: go_on(client, serve, resume), output, timeout_s))
     assert plan is not None
-    request = Request(plan, pairs, inputs_file, tenant, work_session, key, priority, tags)
+    request = Request(plan, pairs, inputs_file, tenant, work_session, key, priority, tags, items, max_failures)
     sys.exit(attend(session, request.submit, output, timeout_s, f"run {plan}"))
 
 

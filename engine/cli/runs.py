@@ -36,6 +36,7 @@ _LOOKING = {
     "list": ("engine.cli.runs:list_runs", "Newest first."),
     "show": ("engine.cli.runs:show", "A run, its steps, or one node with its attempts."),
     "watch": ("engine.cli.runs:follow", "Progress to the end; the exit code says how it ended."),
+    "results": ("engine.cli.results:results", "Write what came of each item of a batch."),
     "logs": ("engine.cli.runs:logs", "What bodies logged, and why nodes failed."),
     "diff": ("engine.cli.comparing:diff", "What differs between two runs."),
     "export": ("engine.cli.exporting:export", "Everything of a run, in files."),

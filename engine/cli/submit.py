@@ -21,6 +21,7 @@ from engine.cli.session import Session
 def submit(
     session: Session, plan: str, pairs: tuple[str, ...], inputs_file: Path | None, output: str, tenant: str,
     work_session: str, key: str | None, priority: int | None, tags: tuple[str, ...],
+    items: Path | None, max_failures: int | None,
 ) -> None:  # fmt: skip
     """Store a run of PLAN and print its id; the scheduler takes it up.
 
@@ -28,9 +29,12 @@ def submit(
     Examples:
       flywheel submit nightly -p date=2026-11-21 --idempotency-key nightly-2026-11-21
       flywheel runs watch "$(flywheel submit nightly)"
+      flywheel submit classify --items tickets.jsonl --max-failures 50
     """
     with session.client() as client:
-        run_id = Request(plan, pairs, inputs_file, tenant, work_session, key, priority, tags).submit(client)
+        run_id = Request(
+            plan, pairs, inputs_file, tenant, work_session, key, priority, tags, items, max_failures
+        ).submit(client)
         run = client.run(run_id)
         if client.redis_url is None:
             click.echo("stored; no stack is running here: `flywheel up`, or `flywheel run --resume @last`", err=True)

@@ -229,6 +229,7 @@ def _step(
         when_per_item=draft.when_per_item,
         for_each=step.for_each,
         max_parallel=step.max_parallel,
+        max_failures=step.max_failures,
         retry=step.retry.policy(),
         timeout_s=timeout_s,
         on_failure=OnFailure.FALL_BACK if draft.fallback is not None else _ON_FAILURE[str(step.on_failure)],

@@ -119,6 +119,8 @@ class CompiledStep:
         Seconds one attempt may run; ``None`` means no limit.
     max_parallel
         Nodes of this step that may be out at once; ``None`` means no limit.
+    max_failures
+        Failed nodes after which the run is given up; ``None`` goes on to the end.
     pools
         Names of the concurrency pools of which each running node holds one slot.
     child
@@ -142,6 +144,7 @@ class CompiledStep:
     when_per_item: bool = False
     for_each: Any = None
     max_parallel: int | None = None
+    max_failures: int | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeout_s: float | None = None
     on_failure: OnFailure = OnFailure.FAIL

@@ -33,7 +33,8 @@ MAX_PARALLEL = 50
 """Runs of one mapped sub-plan at once, unless its step says otherwise."""
 
 # Clauses that belong to one task's attempts: on a whole sub-plan they would do nothing.
-_OF_TASKS = ("retry", "timeout", "queue", "effects", "max_parallel", "pools", "skill", "phase", "on_failure")
+_OF_TASKS = ("retry", "timeout", "queue", "effects", "max_parallel", "max_failures", "pools", "skill",
+            "phase", "on_failure")  # fmt: skip
 _NOT_OF_RUNS = ("queue", "effects", "pools")
 _GIVEN_BY_LOOPS = frozenset({"previous", "round"})
 

@@ -146,6 +146,8 @@ class Step(Clause):
     """A list, or one lone reference to a list: the step becomes one node an item."""
     max_parallel: Limit | None = None
     """Nodes of this step that may run at once."""
+    max_failures: Annotated[int, Field(ge=0)] | None = None
+    """Give the run up once more than this many nodes of the step have failed."""
     when: Text | None = None
     """Expression; the step, or each item's node, is skipped unless it holds."""
     join: JoinClause = "all"

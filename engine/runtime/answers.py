@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -29,6 +29,7 @@ from engine.scheduling.records import StepState
 from engine.scheduling.state import LiveRun
 from engine.wire import Value
 
+_WHOLE_INPUT = re.compile(r"^\{\{\s*inputs\.(\w+)\s*\}\}$")
 _WHOLE_OUTPUT = re.compile(r"^\{\{\s*steps\.(\w+)\.output\s*\}\}$")
 
 
@@ -40,7 +41,7 @@ class Answers:
 
     def __init__(self, values: Values) -> None:
         self._values = values
-        self._items: dict[tuple[str, int], list[Value]] = {}
+        self._items: dict[tuple[str, int], Sequence[Value]] = {}
 
     def answer(self, request: Request, run: LiveRun, row: RunRow) -> Event:
         """The event that answers ``request``."""
@@ -54,7 +55,7 @@ class Answers:
             case NeedOutputs():
                 return self._outputs(run, row)
 
-    def items(self, run: LiveRun, row: RunRow, step_no: int) -> list[Value]:
+    def items(self, run: LiveRun, row: RunRow, step_no: int) -> Sequence[Value]:
         """The items of a fan-out, as values. Raises ``UsageError`` if it is not over a list."""
         key = (run.id, step_no)
         if key not in self._items:
@@ -154,10 +155,20 @@ class Answers:
             return NOTHING
         return self._values.travelling({"v": render(tree, self.environment(run, row, None, tree))})
 
-    def _find_items(self, run: LiveRun, row: RunRow, step_no: int) -> list[Value]:
+    def _paged_input(self, run: LiveRun, row: RunRow, step_no: int) -> Value | None:
+        """The list that a fan-out over one of the run's inputs goes over, if it is a paged one."""
+        step = run.step(step_no)
+        named = _WHOLE_INPUT.match(step.for_each) if step.inputs_step is None else None
+        value = _input_named(row, named[1]) if named else None
+        return value if value is not None and "pages" in value else None
+
+    def _find_items(self, run: LiveRun, row: RunRow, step_no: int) -> Sequence[Value]:
         step = run.step(step_no)
         if isinstance(step.for_each, list):
             return [{"v": item} for item in step.for_each]
+        paged = self._paged_input(run, row, step_no)
+        if paged is not None:
+            return self._values.rows(paged)
         whole = _WHOLE_OUTPUT.match(step.for_each)
         if whole and whole[1] in step.names and run.step(step.names[whole[1]]).fanned:
             return self._values.elements(run, step.names[whole[1]])
@@ -168,6 +179,12 @@ class Answers:
         if not isinstance(items, list):
             raise UsageError(f"for_each of {step.path} must be a list, not {type(items).__name__}: {step.for_each}")
         return [{"v": item} for item in items]
+
+
+def _input_named(row: RunRow, name: str) -> Value | None:
+    whole: Value = orjson.loads(row.inputs)
+    found = whole.get("map", {}).get(name)
+    return found if isinstance(found, dict) else None
 
 
 def facts_of(row: RunRow) -> dict[str, Any]:

@@ -294,7 +294,8 @@ class Leader:
     def _absorb(self, verdict: Verdict) -> None:
         for record in verdict.records:
             if isinstance(record, NodeFinished) and record.result is not None:
-                self._values.put(record.run_id, record.step_no, record.item, record.result)
+                if record.step_no in self._core.runs[record.run_id].read_steps:
+                    self._values.put(record.run_id, record.step_no, record.item, record.result)
             elif isinstance(record, AttemptEnded) and record.error is not None:
                 self._values.put_error(record.run_id, record.step_no, record.error.message)
             elif isinstance(record, RunChanged):

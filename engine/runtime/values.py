@@ -8,12 +8,13 @@ many results is joined as text, never parsed.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from engine.artefacts.store import ArtefactStore
-from engine.artefacts.values import unpack
+from engine.artefacts.values import PagedRows, unpack
 from engine.runtime.ports import Journal
 from engine.scheduling.records import StepState
 from engine.scheduling.state import LiveRun
@@ -113,6 +114,10 @@ class Values:
     def data(self, value: Value) -> Any:
         """The data itself, artefacts fetched. Raises ``Unavailable``."""
         return unpack(value, self._artefacts)
+
+    def rows(self, value: Value) -> Sequence[Value]:
+        """The rows of a paged list, read as they are asked for."""
+        return PagedRows(value, self._artefacts)
 
     def travelling(self, value: Value) -> Value:
         """The value as it may travel: itself if it is small, else a reference to an artefact of it."""

@@ -10,7 +10,6 @@ from engine.scheduling.events import (
     ItemsKnown,
     PageKnown,
     PermitsRevoked,
-    RevokeRun,
 )
 from engine.scheduling.records import (
     AttemptEnded,
@@ -23,7 +22,7 @@ from engine.scheduling.records import (
     StepState,
 )
 from engine.scheduling.state import NODE_CODES, LiveRun
-from engine.scheduling.steps import begin_expansion, close_step, expand, over, settle
+from engine.scheduling.steps import DEADLINE_REASON, begin_expansion, cancel, close_step, expand, over, settle
 from engine.scheduling.steps import page_known as take_page
 from engine.scheduling.turn import Turn
 from engine.wire import Outcome
@@ -74,21 +73,11 @@ def _change(turn: Turn, run: LiveRun, wanted: RunState, state: RunState, reason:
     turn.record(RunChanged(run.id, state, reason, turn.now, run.partial))
 
 
-def cancel(turn: Turn, run: LiveRun, ending: RunState, reason: str) -> None:
-    """Dispatch nothing more; once this is stored, delete the permits and stop what runs."""
-    run.state, run.reason, run.ending = RunState.CANCELLING, reason, ending
-    turn.record(RunChanged(run.id, RunState.CANCELLING, reason, turn.now, run.partial))
-    turn.effect(RevokeRun(run.id))
-
-
 def deadline_passed(turn: Turn, run: LiveRun) -> None:
     """The run's deadline has come: it is stopped and ends as failed, with what it has."""
     if run.state is RunState.CANCELLING or run.deadline_at is None or turn.now < run.deadline_at:
         return
     cancel(turn, run, RunState.FAILED, DEADLINE_REASON)
-
-
-DEADLINE_REASON = "deadline passed"
 
 
 def permits_revoked(turn: Turn, run: LiveRun, event: PermitsRevoked) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from engine.dag.compiled import CompiledPlan, OnFailure
 from engine.plan.tasktype import Effects
-from engine.scheduling import commands
 from engine.scheduling.events import RevokeRun
 from engine.scheduling.records import NodeState, RunChanged, RunState, StepState
 from engine.scheduling.snapshot import AttemptRow, RunSnapshot, StepRow
 from engine.scheduling.state import NODE_CODES, Active, LiveRun, StepProgress, Trouble
-from engine.scheduling.steps import ask_page, count_parent, end_step, settle
+from engine.scheduling.steps import ask_page, count_parent, end_step, ending_of, settle
 from engine.scheduling.turn import RUN_DEADLINE, Turn
 
 
@@ -23,8 +22,8 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
     progress = [StepProgress() for _ in plan.steps]
     run = LiveRun(row.id, plan, row.priority, row.state, progress, row.deadline_at, row.reason, row.partial)
     run.depth = row.parent.depth if row.parent is not None else 0
-    if row.reason == commands.DEADLINE_REASON:
-        run.ending = RunState.FAILED
+    run.ending = ending_of(row.reason)
+    run.read_steps = _read_steps(plan)
     for step in snapshot.steps:
         _restore_step(run, step)
     for no, item, state in snapshot.nodes:
@@ -36,6 +35,16 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
     _count_parents(run)
     run.partial = run.partial or any(_is_partial(run, no) for no in range(len(progress)))
     return run
+
+
+def _read_steps(plan: CompiledPlan) -> frozenset[int]:
+    read = set(plan.names.values())
+    for step in plan.steps:
+        read.update(step.names.values())
+        if step.inputs_step is not None:
+            read.add(step.inputs_step)
+    stand_ins = {fallback for no in read if (fallback := plan.steps[no].fallback) is not None}
+    return frozenset(read | stand_ins)
 
 
 def set_going(turn: Turn, run: LiveRun) -> None:

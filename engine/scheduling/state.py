@@ -111,7 +111,7 @@ class LiveRun:
     """A run that has not ended.
 
     ``ending`` is the final state that a run in ``cancelling`` is bound for; ``depth`` is how many runs
-    are above this one.
+    are above this one; ``read_steps`` are the steps whose results something in the plan may ask for.
     """
 
     id: str
@@ -126,6 +126,7 @@ class LiveRun:
     ending: RunState = RunState.CANCELLED
     depth: int = 0
     steps_left: int = 0
+    read_steps: frozenset[int] = frozenset()
     active: dict[NodeId, Active] = field(default_factory=dict)
     trouble: dict[NodeId, Trouble] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from engine.dag.compiled import OnFailure
-from engine.scheduling.events import NeedCondition, NeedItems, NeedOutputs, NeedPage, RunOver
+from engine.scheduling.events import NeedCondition, NeedItems, NeedOutputs, NeedPage, RevokeRun, RunOver
 from engine.scheduling.joins import JoinVerdict, excused, judge, unmet_reason
 from engine.scheduling.records import (
     NodesSkipped,
@@ -106,6 +106,22 @@ def page_known(turn: Turn, run: LiveRun, no: int, high: int, skipped: tuple[int,
         settle(turn, run, end_step(turn, run, no))
 
 
+DEADLINE_REASON = "deadline passed"
+GIVEN_UP = "given up: "
+
+
+def ending_of(reason: str) -> RunState:
+    """The final state that a run which is being stopped for ``reason`` is bound for."""
+    return RunState.FAILED if reason == DEADLINE_REASON or reason.startswith(GIVEN_UP) else RunState.CANCELLED
+
+
+def cancel(turn: Turn, run: LiveRun, ending: RunState, reason: str) -> None:
+    """Dispatch nothing more; once this is stored, delete the permits and stop what runs."""
+    run.state, run.reason, run.ending = RunState.CANCELLING, reason, ending
+    turn.record(RunChanged(run.id, RunState.CANCELLING, reason, turn.now, run.partial))
+    turn.effect(RevokeRun(run.id))
+
+
 def node_ended(turn: Turn, run: LiveRun, no: int, item: int, state: NodeState) -> None:
     """Count a node's final state, and end the step with its last node."""
     progress = run.steps[no]
@@ -116,8 +132,11 @@ def node_ended(turn: Turn, run: LiveRun, no: int, item: int, state: NodeState) -
         progress.failed += 1
     else:
         progress.skipped += 1
+    most = run.step(no).max_failures
     if progress.ended == progress.count:
         settle(turn, run, end_step(turn, run, no))
+    elif most is not None and progress.failed > most and run.state in (RunState.RUNNING, RunState.PAUSED):
+        cancel(turn, run, RunState.FAILED, f"{GIVEN_UP}more than {most} nodes of {run.step(no).path} failed")
     else:
         turn.ready.add(run, no)
 

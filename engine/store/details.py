@@ -103,6 +103,17 @@ def result(database: Database, run: str, step_no: int, item: int = 0) -> NodeRes
     return NodeResult(NodeState(row.state), None if row.result is None else orjson.loads(row.result))
 
 
+def results(database: Database, run_id: str, step_no: int, low: int, high: int) -> dict[int, NodeResult]:
+    """The finished nodes among items ``low`` to ``high`` (excluded) of a step, by item."""
+    node = (NODE.c.run_id == run_id, NODE.c.step_no == step_no, NODE.c.item >= low, NODE.c.item < high)
+    with database.reading(f"read results of run {run_id} step {step_no}") as connection:
+        rows = connection.execute(select(NODE.c.item, NODE.c.state, NODE.c.result, NODE.c.reason).where(*node)).all()
+    return {
+        row.item: NodeResult(NodeState(row.state), None if row.result is None else orjson.loads(row.result), row.reason)
+        for row in rows
+    }
+
+
 def _steps(connection: Connection, run_id: str, step_no: int | None = None) -> list[StepView]:
     columns = (STEP.c[field.name] for field in fields(StepView))
     chosen = select(*columns).where(STEP.c.run_id == run_id).order_by(STEP.c.step_no)

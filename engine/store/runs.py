@@ -154,6 +154,10 @@ class RunStore:
 
         return rows_of_run(self.database, self.get(run).id, references)
 
+    def node_results(self, run_id: str, step_no: int, low: int, high: int) -> dict[int, NodeResult]:
+        """The finished nodes among items ``low`` to ``high`` (excluded) of a step, by item."""
+        return details.results(self.database, run_id, step_no, low, high)
+
     def audit(self, run: str, losses_max: int | None = None) -> list[Finding]:
         """Everything about a run that cannot be true; an empty list is a clean bill."""
         from engine.store import audit  # lazy, as below: models and migrations, which no other command needs

@@ -203,7 +203,11 @@ class QueueBacklog:
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """What a node returned, still packed: ``engine.artefacts.values.unpack`` gives the data."""
+    """What a node returned, still packed: ``engine.artefacts.values.unpack`` gives the data.
+
+    ``reason`` says why it did not succeed.
+    """
 
     state: NodeState
     value: Value | None
+    reason: str = ""

@@ -137,3 +137,16 @@ def test_a_node_is_finished_once() -> None:
     run = OneRun(plan_of(step(0)))
     records = run.end(run.send()[0])
     assert [record.state for record in records if isinstance(record, NodeFinished)] == [NodeState.SUCCEEDED]
+
+
+def test_a_run_is_given_up_once_too_many_nodes_failed_and_stays_so_when_restored() -> None:
+    run = OneRun(plan_of(replace(step(0), for_each=list(range(9)), max_failures=1)))
+    out = run.send()
+    run.fail(out[0])
+    assert run.journal.runs["r"].state is RunState.RUNNING
+    run.fail(out[1])
+    assert run.journal.runs["r"].state is RunState.CANCELLING
+    run.restart()
+    run.tell(PermitsRevoked("r", frozenset()))
+    ended = run.journal.runs["r"]
+    assert (ended.state, ended.reason) == (RunState.FAILED, "given up: more than 1 nodes of s0 failed")
