@@ -61,8 +61,12 @@ class Inflight:
             queue = self._runs[chunk[0].run_id].step(chunk[0].step_no).queue
             self._outbox.add(chunk, queue)
 
+    def published_under(self, run_id: str, node: NodeId, token: str) -> bool:
+        """Whether a node's attempt was last published under ``token``, and its permit was still there."""
+        return self._outbox.token_of(run_id, node) == token
+
     def current(self, run_id: str, node: NodeId, token: str) -> bool:
-        """Whether a node's attempt was last published under ``token``, as far as is known.
+        """Whether what is said of the delivery ``token`` can be said of the node's attempt.
 
         A restored attempt whose permit its own report has deleted has no known token. What is said
         of it is believed, unless an ``external`` body may be running under another one.
@@ -315,8 +319,12 @@ class Inflight:
         """Take the nodes of a chunk that takes much longer than meant, and have not begun, to send them singly."""
         for sent in self._outbox.overlong(now, self._pace.chunk_longest_s):
             names = {_name(node): node for node in sent.placements}
-            taken = self._world.hot.take_back(sent.run_id, list(names), sent.token)
-            for name in taken:
+            tried, sent.taking = sent.taking, frozenset(names)
+            taken = set(self._world.hot.take_back(sent.run_id, list(names), sent.token))
+            if tried:  # the reply was lost: what has no permit any more was taken then
+                taken |= tried & names.keys() - self._world.hot.permits(sent.run_id, self._server()).keys()
+            sent.taking = frozenset()
+            for name in sorted(taken):
                 placement = sent.placements[names[name]]
                 self._outbox.ended(sent.run_id, names[name])
                 self._outbox.add((placement,), sent.queue)

@@ -40,6 +40,8 @@ class Sent:
         lease any more, when the lease was last seen.
     claimed_at
         When it was first seen claimed.
+    taking
+        Permits that were asked back, until Redis has answered.
     """
 
     token: str
@@ -52,6 +54,7 @@ class Sent:
     stamp: float | None = None
     alive_at: float = 0.0
     claimed_at: float = 0.0
+    taking: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
