@@ -143,8 +143,10 @@ class Inflight:
         seems lost may be among those it has not read.
         """
         self._notice_another_redis()
-        now = self._world.clock.monotonic()
-        leases = self._world.hot.leases(self._shard)
+        # Lengths before leases: what is taken from its queue in between is seen by its lease.
+        queues = self._outbox.unclaimed_queues()
+        lengths = self._world.hot.queue_lengths(queues) if queues else {}
+        leases, now = self._world.hot.leases(self._shard), self._world.clock.monotonic()
         self._outbox.seen_leases(leases, now)
         if now - self._inspected_at > self._pace.announce_s:
             # Nobody could be heard while nobody listened: the silence counts from here.
@@ -157,7 +159,7 @@ class Inflight:
         events = [event for sent in silent for event in self._lost(sent, "its worker stopped answering")]
         self._world.hot.drop_leases(self._shard, [sent.token for sent in silent])
         self._spread_overlong(now)
-        return events + self._missing(now) + self._found_orphans(now)
+        return events + self._missing(lengths, now) + self._found_orphans(now)
 
     def revoke(self, run: LiveRun, living: frozenset[NodeId] = frozenset()) -> PermitsRevoked | None:
         """Delete a run's permits; ``None`` if a body began so lately that it must be asked again.
@@ -274,13 +276,10 @@ class Inflight:
             self._outbox.redis_changed(self._world.clock.monotonic() + self._pace.announce_s)
         self._redis = current
 
-    def _missing(self, now: float) -> list[Event]:
+    def _missing(self, lengths: Mapping[str, int], now: float) -> list[Event]:
         """Take unclaimed messages that are nowhere: publish them again, unless the body had begun."""
-        queues = self._outbox.unclaimed_queues()
-        if not queues:
-            return []
         events: list[Event] = []
-        missing = self._outbox.missing(self._world.hot.queue_lengths(queues), now)
+        missing = self._outbox.missing(lengths, now)
         for sent in missing:
             again: list[Placement] = []
             for node, placement in list(sent.placements.items()):
