@@ -61,9 +61,12 @@ class Inflight:
             queue = self._runs[chunk[0].run_id].step(chunk[0].step_no).queue
             self._outbox.add(chunk, queue)
 
-    def published_under(self, run_id: str, node: NodeId, token: str) -> bool:
-        """Whether a node's attempt was last published under ``token``, and its permit was still there."""
-        return self._outbox.token_of(run_id, node) == token
+    def asks_to_begin(self, run_id: str, node: NodeId, token: str) -> bool:
+        """Whether ``token`` is what a node's attempt was last published under; its worker holds it then."""
+        if self._outbox.token_of(run_id, node) != token:
+            return False
+        self._outbox.heard_of(token, self._world.clock.monotonic())
+        return True
 
     def current(self, run_id: str, node: NodeId, token: str) -> bool:
         """Whether what is said of the delivery ``token`` can be said of the node's attempt.

@@ -124,9 +124,15 @@ class Outbox:
         for token, stamp in leases.items():
             sent = self.sent.get(token)
             if sent is not None and sent.stamp != stamp:
-                if not sent.claimed:
-                    sent.claimed, sent.claimed_at = True, now
-                sent.stamp, sent.alive_at = stamp, now
+                sent.stamp = stamp
+                self.heard_of(token, now)
+
+    def heard_of(self, token: str, now: float) -> None:
+        """A worker holds this delivery and is alive."""
+        sent = self.sent[token]
+        if not sent.claimed:
+            sent.claimed, sent.claimed_at = True, now
+        sent.alive_at = now
 
     def silent(self, now: float, lease_s: float) -> list[Sent]:
         """Claimed deliveries whose worker has said nothing for ``lease_s`` seconds."""
