@@ -19,7 +19,7 @@ _DATABASE_SCHEMES = ("sqlite://", "postgresql://", "postgresql+psycopg://", "pos
 
 def _system_folders() -> tuple[Path, ...]:
     """Where a Unix system keeps its logs and its own backups, there or not yet."""
-    return (Path("/var/log").resolve(), Path("/var/backups").resolve())
+    return (Path("/var/log").resolve(),)
 
 
 def _python_libraries() -> tuple[Path, ...]:
@@ -78,7 +78,7 @@ class Places(BaseModel):
     file_roots: Paths = Field(
         default_factory=lambda: (Path.cwd(), *_python_libraries(), *_system_folders()),
         description="Folders under which the file tasks may read. Default: the current folder, and what the shipped "
-        "plans read: where Python distributions are installed, /var/log and /var/backups.",
+        "plans read: where Python distributions are installed, and /var/log.",
     )
     file_write_roots: Paths = Field(
         default_factory=lambda: (Path.cwd(),),

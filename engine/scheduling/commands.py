@@ -96,7 +96,7 @@ def permits_revoked(turn: Turn, run: LiveRun, event: PermitsRevoked) -> None:
         turn.record(AttemptEnded(run.id, no, item, active.attempt, outcome, turn.now, begun_at=active.begun_at))
         turn.record(NodeFinished(run.id, no, item, NodeState.CANCELLED, active.attempt, turn.now, reason=run.reason))
         run.steps[no].finals[item] = NODE_CODES[NodeState.CANCELLED]
-        run.steps[no].skipped += 1
+        run.steps[no].cancelled += 1
 
 
 def end_cancelled(turn: Turn, run: LiveRun) -> None:

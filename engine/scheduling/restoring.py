@@ -95,6 +95,8 @@ def _restore_node(progress: StepProgress, item: int, state: NodeState) -> None:
         progress.succeeded += 1
     elif state is NodeState.FAILED:
         progress.failed += 1
+    elif state is NodeState.CANCELLED:
+        progress.cancelled += 1
     else:
         progress.skipped += 1
 

@@ -83,6 +83,7 @@ class StepProgress:
     succeeded: int = 0
     failed: int = 0
     skipped: int = 0
+    cancelled: int = 0
     cursor: int = 0
     page_end: int = 0
     again: deque[int] = field(default_factory=deque)
@@ -98,7 +99,7 @@ class StepProgress:
     @property
     def ended(self) -> int:
         """Nodes with a final state."""
-        return self.succeeded + self.failed + self.skipped
+        return self.succeeded + self.failed + self.skipped + self.cancelled
 
     @property
     def dispatchable(self) -> int:

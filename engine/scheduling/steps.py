@@ -130,6 +130,8 @@ def node_ended(turn: Turn, run: LiveRun, no: int, item: int, state: NodeState) -
         progress.succeeded += 1
     elif state is NodeState.FAILED:
         progress.failed += 1
+    elif state is NodeState.CANCELLED:
+        progress.cancelled += 1
     else:
         progress.skipped += 1
     most = run.step(no).max_failures
