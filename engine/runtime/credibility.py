@@ -1,4 +1,4 @@
-"""Whether what a worker says is of the delivery that counts. Changes nothing."""
+"""Whether what a worker says is of the delivery that counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def judged(event: Event, inflight: Inflight, now: float) -> tuple[bool, Grant | 
     """
     match event:
         case BeginAsked():
-            if inflight.current(event.run_id, (event.step_no, event.item), event.token):
+            if inflight.asks_to_begin(event.run_id, (event.step_no, event.item), event.token):
                 return True, None
             return False, Grant(event.token, allowed=False)
         case AttemptLost():

@@ -146,6 +146,8 @@ def node_ended(turn: Turn, run: LiveRun, no: int, item: int, state: NodeState) -
 def end_step(turn: Turn, run: LiveRun, no: int) -> list[int]:
     """Every node of the step has ended; returns steps to settle."""
     step, progress = run.step(no), run.steps[no]
+    if progress.cancelled:
+        return close_step(turn, run, no, StepState.CANCELLED, run.reason)
     if not progress.failed:
         return close_step(turn, run, no, StepState.SUCCEEDED, "")
     reason = f"{progress.failed} of {progress.count} failed" if step.fanned else "failed"

@@ -112,7 +112,7 @@ def test_a_cancelled_run_is_clean_with_nodes_that_have_no_row(
         PermitsGone(run_id, NOW + 3),
         ended(run_id, 0, 1, 1, Outcome.CANCELLED, at=NOW + 4),
         NodeFinished(run_id, 0, 1, NodeState.CANCELLED, 1, NOW + 4),
-        StepFinished(run_id, 0, StepState.CANCELLED, "cancelled", NOW + 4, succeeded=1, skipped=1),
+        StepFinished(run_id, 0, StepState.CANCELLED, "cancelled", NOW + 4, succeeded=1),
         StepFinished(run_id, 1, StepState.CANCELLED, "cancelled", NOW + 4),
         StepFinished(run_id, 2, StepState.CANCELLED, "cancelled", NOW + 4),
         RunChanged(run_id, RunState.CANCELLED, "cancelled by an operator", NOW + 4),

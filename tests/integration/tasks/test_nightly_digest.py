@@ -81,7 +81,7 @@ def test_each_night_is_compared_with_the_one_before(night, root):
 
     outputs, report = night("r_1")
     assert outputs["attention"] == ["1 new log line matches 'error', in 1 file."]
-    assert "(first night)" in report and r"ERROR \`first\` \| \<b\>" in report
+    assert "(first night)" in report and r"ERROR \`first\` \| &lt;b&gt;" in report
     assert "| shop.dump | 100 B |" in report and "| new |" in report
     assert outputs["counts"]["grown_bytes"] is None and outputs["counts"]["backups"] == 1
 

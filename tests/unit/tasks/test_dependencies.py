@@ -204,7 +204,13 @@ def test_a_report_needs_an_inspection_for_each_listed(run, listing):
 
 @pytest.mark.parametrize(
     ("text", "escaped"),
-    [("a|b", r"a\|b"), ("a_b _c_", r"a_b \_c\_"), ("<b> & *", r"&lt;b&gt; &amp; \*"), ("a\n b", "a b"), ("\\|", r"\\\|")],
+    [
+        ("a|b", r"a\|b"),
+        ("a_b _c_", r"a_b \_c\_"),
+        ("<b> & *", r"&lt;b&gt; &amp; \*"),
+        ("a\n b", "a b"),
+        ("\\|", r"\\\|"),
+    ],
 )
 def test_a_cell_is_plain_text_in_one_line(text, escaped):
     assert cell(text) == escaped
