@@ -156,7 +156,7 @@ WORLDS: dict[Callable[[Patch], None], tuple[int, frozenset[str] | None]] = {
     publish_again_at_every_look: (200, None),
     let_a_frozen_scheduler_write_permits: (220, frozenset({"freeze_scheduler", "slow_call"})),
     believe_every_delivery: (
-        800,
+        1900,
         frozenset({"slow_call", "lost_reply", "late_message", "redis_flush", "redis_restart"}),
     ),
 }
