@@ -38,4 +38,6 @@ def submit(
         run = client.run(run_id)
         if client.redis_url is None:
             click.echo("stored; no stack is running here: `flywheel up`, or `flywheel run --resume @last`", err=True)
+        elif not client.wake(run_id):
+            click.echo("stored; Redis cannot be reached, so nothing begins until it is back", err=True)
     print_one(run_row(run), output, "flywheel.run/1", table=lambda: click.echo(run_id))

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
+from engine.clock import JumpWatch
 from engine.errors import FlywheelError, NotFound, Unavailable
 from engine.runtime import faults
 from engine.runtime.answers import Answers
@@ -53,8 +54,6 @@ _TAKE_AT_ONCE = 50
 _AGAIN_S = 0.02
 _FEW_REPORTS, _MANY_OUT, _GATHER_S = 16, 64, 0.01
 """Fewer reports than the first are waited upon for so long while more attempts than the second are out."""
-_JUMP_S = 1.0
-"""Seconds between two steps by which the wall clock may differ from the monotonic one without a jump."""
 
 
 class Leader:
@@ -79,7 +78,7 @@ class Leader:
         self._effects: deque[Effect] = deque()
         self._read_after = "0"
         self._redis_changes = 0
-        self._wall_ahead_s = world.clock.now() - world.clock.monotonic()
+        self._jumps = JumpWatch(world.clock)
         self._acknowledge: list[str] = []
         self._to_adopt: list[str] = []
         self._poll_at = self._inspect_at = float("-inf")
@@ -95,7 +94,9 @@ class Leader:
         if not self._loaded:
             self._load()
             return
-        self._notice_clock_jump()
+        if jumped_s := self._jumps.jumped_s():
+            log.warning("clock.jumped", shard=self._shard, seconds=jumped_s)
+            self._core.clock_jumped(jumped_s)
         events = self._read()
         now = self._world.clock.monotonic()
         if now >= self._poll_at:
@@ -110,14 +111,6 @@ class Leader:
         self._dispatch()
         if self._commit():
             self._after_commit()
-
-    def _notice_clock_jump(self) -> None:
-        clock = self._world.clock
-        ahead_s = clock.now() - clock.monotonic()
-        if abs(ahead_s - self._wall_ahead_s) > _JUMP_S:
-            log.warning("clock.jumped", shard=self._shard, seconds=ahead_s - self._wall_ahead_s)
-            self._core.clock_jumped(ahead_s - self._wall_ahead_s)
-        self._wall_ahead_s = ahead_s
 
     def _load(self) -> None:
         """Take up the shard's unfinished runs, before the first report is read.
