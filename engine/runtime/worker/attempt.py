@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -118,6 +118,7 @@ def run_attempt(attempt: Attempt, inputs: Inputs, observer: Observer) -> NodeRep
                 outcome, info = outcomes.of_body(error, masker, stopped=attempt.stop())
             if not wait_for_next_try(attempt, outcome, info):
                 return attempt.ended(outcome, info)
+            arguments = for_next_try(attempt, arguments)
         return attempt.ended(Outcome.OK, result=packed(attempt, inputs, result))
     except NotOurs:
         return None
@@ -125,6 +126,12 @@ def run_attempt(attempt: Attempt, inputs: Inputs, observer: Observer) -> NodeRep
         return attempt.ended(Outcome.NOT_BEGUN, ErrorInfo("NotBegun", str(error)))
     except Exception as error:  # noqa: BLE001 - inputs that do not fit, a result that is no JSON, storage away
         return attempt.ended(*outcomes.of_engine(error, masker))
+
+
+def for_next_try(attempt: Attempt, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with a context that counts the tries this worker has made."""
+    attempt.context = replace(attempt.context, attempt=attempt.call.attempt + len(attempt.tries))
+    return {name: attempt.context if isinstance(value, TaskContext) else value for name, value in arguments.items()}
 
 
 class Inputs:

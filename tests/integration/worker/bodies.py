@@ -107,12 +107,12 @@ def fail(how: str) -> None:
 
 
 @task("t.flaky", effects="none", queue="cpu")
-def flaky(file: str, fails: int) -> int:
+def flaky(file: str, fails: int, context: TaskContext) -> int:
     _mark(file, "try")
     tries = len(Path(file).read_text().splitlines())
     if tries <= fails:
         raise OSError(f"try {tries}")
-    return tries
+    return context.attempt
 
 
 @task("t.die", effects="none", queue="cpu")
