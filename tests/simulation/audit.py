@@ -17,7 +17,7 @@ from engine.scheduling.snapshot import StepRow
 from engine.wire import Delivery, NodeCall, Outcome, Report, ReportKind
 from tests.simulation import bodies
 from tests.simulation.driver import Violation
-from tests.simulation.faults import HARM_WORKERS
+from tests.simulation.faults import HARM_SCHEDULERS, HARM_WORKERS
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -283,8 +283,13 @@ class Audit:
         for key, rows in sim.journal.attempts.items():
             if key[0] in sim.journal.permits_gone_at:
                 continue  # a worker whose permit is gone says nothing
+            if HARM_SCHEDULERS & sim.faults.happened.keys() and self._is_external(key):
+                continue  # its mark was stored and its grant died with the scheduler: it may have begun
             if any(row.outcome is Outcome.LOST for row in rows.values()):
                 raise Violation(f"{key} is recorded as lost, and no worker was harmed")
+
+    def _is_external(self, key: NodeKey) -> bool:
+        return self._sim.plan_of(key[0]).steps[key[1]].effects == "external"
 
     # --- against the undisturbed world ------------------------------------------------------------
 

@@ -21,6 +21,7 @@ EVENTS = (
     "kill_everything", "clock_jump",
 )  # fmt: skip
 HARM_WORKERS = {"kill_worker", "lose_child", "freeze_worker", "cut_worker", "kill_everything"}
+HARM_SCHEDULERS = {"kill_scheduler", "freeze_scheduler", "scheduler_crash", "kill_everything"}
 MESSAGES = {"lost_message", "doubled_message", "late_message", "lost_request", "lost_reply"}
 
 
