@@ -114,7 +114,9 @@ def _parsed(expression: str) -> ast.expr:
         raise UsageError(f"{_shown(expression)}: the expression is longer than {LENGTH_LIMIT:,} characters")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (RecursionError, MemoryError) as error:  # how deep it gets depends on who calls
+        raise UsageError(f"{_shown(expression)}: it is nested too deep") from error
+    except (SyntaxError, ValueError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise UsageError(f"{_shown(expression)}: this is no expression: {reason}") from error
     stack: list[tuple[ast.AST, int]] = [(tree, 0)]
