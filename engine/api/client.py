@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from engine.api.labels import check_labels, without_lineage
 from engine.clock import SystemClock
-from engine.errors import Conflict, Unavailable, UsageError
+from engine.errors import Conflict, Unavailable
 from engine.ids import new_run_id, shard_of
 from engine.runtime.embedded.home import Home
 from engine.scheduling.records import RunState
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 _POLL_FIRST_S = 0.02
 _POLL_LONGEST_S = 0.5
 _CANCEL_TIMEOUT_S = 60.0
-_LABEL_MAX = 200
-_PRIORITY_MAX = 1000
 
 
 class Client:
@@ -136,7 +135,7 @@ class Client:
         from engine.plan.model import plan_data
 
         tags = tuple(tags)
-        _check_labels(session=session, tenant=tenant, idempotency_key=idempotency_key, priority=priority, tags=tags)
+        check_labels(session=session, tenant=tenant, idempotency_key=idempotency_key, priority=priority, tags=tags)
         now = self._clock.now()
         run_id = new_run_id(now)
         deadline = prepared.plan.deadline
@@ -200,7 +199,7 @@ class Client:
         new = NewRun(
             id=run_id, tenant=found.tenant, session=found.session, shard=shard_of(run_id, self.settings.shards),
             plan=plan, plan_source=source, inputs=orjson.dumps(self.store.inputs(found.id)).decode(), created_at=now,
-            priority=found.priority, tags=(*_without_lineage(found.tags), f"retry-of:{found.id}"),
+            priority=found.priority, tags=(*without_lineage(found.tags), f"retry-of:{found.id}"),
             deadline_at=None if span_s is None else now + span_s, reuse=reuse,
         )  # fmt: skip
         self.store.submit(new)
@@ -389,24 +388,6 @@ class Client:
                 return
             time.sleep(min(pause_s, left_s))
             pause_s = min(pause_s * 1.5, _POLL_LONGEST_S)
-
-
-def _check_labels(
-    *, session: str, tenant: str, idempotency_key: str | None, priority: int | None, tags: Iterable[str]
-) -> None:
-    """Raise ``UsageError`` for what would not fit a list, a log line or the database."""
-    named = [("session", session), ("tenant", tenant), *(("tag", tag) for tag in tags)]
-    if idempotency_key is not None:
-        named.append(("idempotency key", idempotency_key))
-    for what, text in named:
-        if not 0 < len(text) <= _LABEL_MAX or not text.isprintable():
-            raise UsageError(f"{what} {text[:40]!r} must be 1 to {_LABEL_MAX} printable characters")
-    if priority is not None and abs(priority) > _PRIORITY_MAX:
-        raise UsageError(f"priority {priority} must be between -{_PRIORITY_MAX} and {_PRIORITY_MAX}")
-
-
-def _without_lineage(tags: Iterable[str]) -> tuple[str, ...]:
-    return tuple(tag for tag in tags if not tag.startswith("retry-of:"))
 
 
 def embedded_url(settings: Settings) -> str | None:
