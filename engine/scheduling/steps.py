@@ -172,6 +172,7 @@ def close_step(turn: Turn, run: LiveRun, no: int, state: StepState, reason: str)
     run.steps_left -= 1
     if progress.tolerated:
         run.partial = True
+        progress.tolerated = state is StepState.SUCCEEDED  # a step that failed tolerated nothing
     turn.record(
         StepFinished(
             run.id,
