@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from engine.api.labels import check_labels, without_lineage
 from engine.clock import SystemClock
 from engine.errors import Conflict, Unavailable
 from engine.ids import new_run_id, shard_of
@@ -134,8 +133,6 @@ class Client:
         """The same for inputs that were checked and are a value already (see ``engine.wire``)."""
         from engine.plan.model import plan_data
 
-        tags = tuple(tags)
-        check_labels(session=session, tenant=tenant, idempotency_key=idempotency_key, priority=priority, tags=tags)
         now = self._clock.now()
         run_id = new_run_id(now)
         deadline = prepared.plan.deadline
@@ -180,7 +177,7 @@ class Client:
         Conflict
             The run has not ended, or nothing of it would run again.
         """
-        from engine.api.rerun import reusable
+        from engine.api.rerun import reusable, without_lineage
         from engine.dag.compile import compile_plan
         from engine.plan.model import Plan
 

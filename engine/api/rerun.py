@@ -36,6 +36,11 @@ def reusable(run_id: str, plan: CompiledPlan, steps: Iterable[StepView], again: 
     return Reuse(run_id, tuple(whole), tuple(partly))
 
 
+def without_lineage(tags: Iterable[str]) -> tuple[str, ...]:
+    """The tags that say nothing of which run a run repeats."""
+    return tuple(tag for tag in tags if not tag.startswith("retry-of:"))
+
+
 def _descendants(plan: CompiledPlan, roots: Iterable[int]) -> set[int]:
     found: set[int] = set()
     todo = list(roots)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import Connection, insert, select
 
-from engine.errors import Conflict, NotFound
+from engine.errors import Conflict, NotFound, UsageError
 from engine.scheduling.records import RunState, StepState
 from engine.store.columns import COMMAND, PLAN_VERSION, RUN, RUN_TAG, STEP
 from engine.store.dialects import insert_for, storable
@@ -19,6 +19,11 @@ from engine.store.reuse import Reuse, take_over
 if TYPE_CHECKING:
     from engine.dag.compiled import CompiledPlan, CompiledStep
     from engine.scheduling.snapshot import ChildOf, NewChild
+
+LABEL_MAX = 200
+"""Characters of a session, tenant, key or tag."""
+PRIORITY_MAX = 1000
+"""Priorities go from minus this to this; the same bound as a plan's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,10 @@ def submit(database: Database, run: NewRun) -> tuple[str, bool]:
     ------
     Conflict
         The idempotency key is taken by a run of another plan or with other inputs.
+    UsageError
+        A label would not fit a list, a log line or the database.
     """
+    _check_labels(run)
     with database.writing(f"submit run {run.id}") as connection:
         dialect = connection.dialect.name
         store_plan(connection, run.plan, run.plan_source, run.created_at)
@@ -83,6 +91,18 @@ def submit(database: Database, run: NewRun) -> tuple[str, bool]:
         if run.tags:
             connection.execute(insert(RUN_TAG), [{"tag": tag, "run_id": run.id} for tag in sorted(set(run.tags))])
     return run.id, True
+
+
+def _check_labels(run: NewRun) -> None:
+    """Raise ``UsageError`` for a session, tenant, tag, key or priority that does not fit."""
+    named = [("session", run.session), ("tenant", run.tenant), *(("tag", tag) for tag in run.tags)]
+    if run.idempotency_key is not None:
+        named.append(("idempotency key", run.idempotency_key))
+    for what, text in named:
+        if not 0 < len(text) <= LABEL_MAX or not text.isprintable():
+            raise UsageError(f"{what} {text[:40]!r} must be 1 to {LABEL_MAX} printable characters")
+    if abs(run.priority) > PRIORITY_MAX:
+        raise UsageError(f"priority {run.priority} must be between -{PRIORITY_MAX} and {PRIORITY_MAX}")
 
 
 def store_plan(connection: Connection, plan: CompiledPlan, source: Mapping[str, Any], at: float) -> None:
