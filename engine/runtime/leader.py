@@ -22,6 +22,7 @@ from engine.runtime.children import Children
 from engine.runtime.credibility import judged
 from engine.runtime.deliveries import Deliveries
 from engine.runtime.inflight import Inflight
+from engine.runtime.intake import Intake
 from engine.runtime.offspring import Offspring
 from engine.runtime.ports import RunRow
 from engine.runtime.rooms import Rooms
@@ -46,14 +47,12 @@ from engine.scheduling.events import (
 )
 from engine.scheduling.records import AttemptEnded, NodeFinished, Record, RunChanged, RunState
 from engine.scheduling.state import LiveRun, Policy
-from engine.wire import Report, ReportKind
+from engine.wire import ReportKind
 
 log = structlog.get_logger(__name__)
 
 _TAKE_AT_ONCE = 50
 _AGAIN_S = 0.02
-_FEW_REPORTS, _MANY_OUT, _GATHER_S = 16, 64, 0.01
-"""Fewer reports than the first are waited upon for so long while more attempts than the second are out."""
 
 
 class Leader:
@@ -76,13 +75,11 @@ class Leader:
         self._uncommitted: list[Record] = []
         self._requests: deque[Request] = deque()
         self._effects: deque[Effect] = deque()
-        self._read_after = "0"
-        self._redis_changes = 0
+        self._intake = Intake(shard, world, pace)
         self._jumps = JumpWatch(world.clock)
-        self._acknowledge: list[str] = []
         self._to_adopt: list[str] = []
         self._poll_at = self._inspect_at = float("-inf")
-        self._full = self._loaded = self._caught_up = False
+        self._full = self._loaded = False
 
     def step(self) -> None:
         """One turn of the loop; waits for something to do, at most until the next thing is due.
@@ -124,42 +121,22 @@ class Leader:
     # --- in -------------------------------------------------------------------------------------
 
     def _read(self) -> list[Event]:
-        if self._inflight.redis_changes != self._redis_changes:
-            self._redis_changes = self._inflight.redis_changes
-            self._read_after = "0"  # a new stream's entries may have lower ids
         try:
-            entries = self._read_entries()
+            reports = self._intake.read(self._idle_s(), self._core.attempts_out(), self._inflight.redis_changes)
         except Unavailable as error:
             self._complain("redis.unavailable", error)
-            self._caught_up = self._full = False  # full would be no wait at all
+            self._full = False  # full would be no wait at all
             self._world.sleep(min(0.2, self._idle_s()))
             return []
-        self._caught_up = len(entries) < self._pace.batch
         events: list[Event] = []
-        for entry, report in entries:
-            self._read_after = entry
-            self._acknowledge.append(entry)
-            if report is None:
-                log.error("report.unreadable", entry=entry, shard=self._shard)
-            elif report.kind is ReportKind.WAKE:
+        for report in reports:
+            if report.kind is ReportKind.WAKE:
                 self._poll_at = float("-inf")
             else:
-                events += self._take_in(report)
+                told, lines = events_of(report)
+                self._uncommitted += lines
+                events += told
         return events
-
-    def _read_entries(self) -> Sequence[tuple[str, Report | None]]:
-        """The next reports; at full load a few are given a moment to become many, for one commit."""
-        hot, shard, most = self._world.hot, self._shard, self._pace.batch
-        entries = hot.read_reports(shard, self._read_after, most, self._idle_s())
-        if 0 < len(entries) < _FEW_REPORTS and self._core.attempts_out() > _MANY_OUT:
-            self._world.sleep(_GATHER_S)
-            entries = [*entries, *hot.read_reports(shard, entries[-1][0], most, 0.0)]
-        return entries
-
-    def _take_in(self, report: Report) -> list[Event]:
-        events, lines = events_of(report)
-        self._uncommitted += lines
-        return list(events)
 
     def _poll(self) -> list[Event]:
         try:
@@ -214,7 +191,7 @@ class Leader:
                 if run is not None:
                     self._inflight.adopt(run)
                 self._to_adopt.pop()
-            return self._inflight.inspect(self._caught_up)
+            return self._inflight.inspect(self._intake.caught_up)
         except Unavailable as error:
             self._complain("redis.unavailable", error)
             return []
@@ -321,8 +298,7 @@ class Leader:
             self._start_children()
             self._decide_unpackable(self._inflight.send())
             faults.point("after_publish")
-            self._world.hot.delete_reports(self._shard, self._acknowledge)
-            self._acknowledge = []
+            self._intake.acknowledge()
         except Unavailable as error:
             self._complain("redis.unavailable", error)
 

@@ -125,7 +125,7 @@ class SimScheduler:
             wait_s = self._slept_s
         else:
             wait_s = leader._idle_s()
-            unread = self.sim.redis.read_reports(0, leader._read_after, 1, 0.0)
+            unread = self.sim.redis.read_reports(0, leader._intake.read_after, 1, 0.0)
             self._waiting = not unread and not self.sim.redis.down
             wait_s = 0.0 if unread and not self.sim.redis.down else wait_s
         driver.after(max(_STEP_S, wait_s), self.step, ticket)

@@ -76,7 +76,7 @@ def forget_restored_attempts(patch: Patch) -> None:
 def acknowledge_before_the_commit(patch: Patch) -> None:
     def commit(leader: Leader) -> bool:
         with contextlib.suppress(Unavailable):
-            leader._world.hot.delete_reports(0, leader._acknowledge)
+            leader._world.hot.delete_reports(0, leader._intake.unacknowledged)
         return kept(leader)
 
     kept = Leader._commit
