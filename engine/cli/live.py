@@ -16,11 +16,13 @@ from rich.live import Live
 from rich.text import Text
 
 from engine.cli.exits import colour_wanted
+from engine.cli.outlook import outlook_lines
 from engine.cli.times import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from engine.cli.outlook import Outlook
     from engine.store.views import RunProgress, StepProgress, StepView
 
 _BAR = 24
@@ -37,10 +39,13 @@ class Display:
     ----------
     steps
         Gives the run's steps with their times and reasons; asked only when one has ended.
+    outlook
+        Gives what is left of a run, and what is below it.
     """
 
-    def __init__(self, steps: Callable[[], Sequence[StepView]]) -> None:
+    def __init__(self, steps: Callable[[], Sequence[StepView]], outlook: Callable[[RunProgress], Outlook]) -> None:
         self._steps = steps
+        self._outlook = outlook
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._moving = colour_wanted(sys.stderr)
         self._live = Live(console=self._console, auto_refresh=False, transient=True) if self._moving else None
@@ -68,10 +73,14 @@ class Display:
                 self._say(self._end_line(step, views[step.step_no], len(progress.steps)))
         running = [step for step in progress.steps if not step.state.final and step.count is not None]
         if self._live is not None:
-            self._live.update(Group(*self._running_lines(running, len(progress.steps))), refresh=True)
+            lines = [*self._running_lines(running, len(progress.steps)), *self._outlook_lines(progress)]
+            self._live.update(Group(*lines), refresh=True)
         elif time.monotonic() - self._spoke_at > _PLAIN_EVERY_S:
-            for step in running:
-                self._say(self._running_line(step, len(progress.steps)))
+            for line in (
+                *(self._running_line(step, len(progress.steps)) for step in running),
+                *self._outlook_lines(progress),
+            ):
+                self._say(line)
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -83,6 +92,11 @@ class Display:
             self._console.print(line)
         else:
             print(line.plain.rstrip(), file=sys.stderr, flush=True)  # noqa: T201 - rich would wrap it
+
+    def _outlook_lines(self, progress: RunProgress) -> list[Text]:
+        if progress.run.state.final:
+            return []
+        return [Text(f" {line}", "dim") for line in outlook_lines(self._outlook(progress))]
 
     def _end_line(self, step: StepProgress, view: StepView, total: int) -> Text:
         state = step.state.value

@@ -111,14 +111,17 @@ def show(session: Session, run: str, where: str | None, state: str | None, limit
       flywheel runs show @last inspect --state failed
       flywheel runs show @last inspect[17]
     """
+    from engine.cli.outlook import look, outlook_lines, outlook_row  # lazy: not needed to list runs
+
     with session.client() as client:
         found = client.run(run)
         if where is None:
-            progress = {step.step_no: step for step in client.store.progress(found.id).steps}
-            steps = [step_row(step, progress.get(step.step_no)) for step in client.store.steps(found.id)]
-            outputs = client.outputs(found.id)
-            data = {**run_row(found), "outputs": outputs, "steps": steps}
-            print_one(data, output, "flywheel.run/1", table=lambda: _print_run(data))
+            progress = client.store.progress(found.id)
+            live = {step.step_no: step for step in progress.steps}
+            steps = [step_row(step, live.get(step.step_no)) for step in client.store.steps(found.id)]
+            seen = look(client.store, progress)
+            data = {**run_row(found), "outputs": client.outputs(found.id), "steps": steps, **outlook_row(seen)}
+            print_one(data, output, "flywheel.run/1", table=lambda: _print_run(data, outlook_lines(seen)))
             return
         step, item = locate(client.store, found.id, where)
         if item is None:
@@ -142,13 +145,15 @@ def show(session: Session, run: str, where: str | None, state: str | None, limit
         print_rows(attempts, output, "flywheel.attempts/1")
 
 
-def _print_run(data: dict[str, Any]) -> None:
+def _print_run(data: dict[str, Any], outlook: list[str]) -> None:
     state = data["state"] + (" (partial)" if data["partial"] else "")
     click.echo(f"{data['run']}  {data['plan']}  {state}  {data['created_at']}  {span(data['duration_s'])}")
     if data["reason"]:
         click.echo(f"reason: {data['reason']}")
     shown = ("step", "task", "state", "nodes", "succeeded", "failed", "skipped", "out", "retrying", "reason")
     print_table([{key: row[key] for key in shown} | {"took": span(row["duration_s"])} for row in data["steps"]])
+    for line in outlook:
+        click.echo(line)
     if isinstance(data["outputs"], dict):
         for name, value in data["outputs"].items():
             click.echo(f"{name}: {str(value)[:300]}")

@@ -39,6 +39,18 @@ def span(seconds: float | None) -> str:
     return f"{hours}h{minutes:02d}m" if hours < 48 else f"{hours // 24}d{hours % 24:02d}h"
 
 
+def rough(seconds: float) -> str:
+    """A duration that is only guessed, without signs that say more than is known: ``4s``, ``3m``, ``2h10m``, ``3d``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))}s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes}m"
+    if seconds < 48 * 3600:
+        return f"{round(seconds / 600) // 6}h{round(seconds / 600) % 6 * 10:02d}m"
+    return f"{round(seconds / 86400)}d"
+
+
 def parse_span(text: str) -> float:
     """Seconds in ``90``, ``30s``, ``5m``, ``2h`` or ``7d``. Raises ``UsageError``."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")

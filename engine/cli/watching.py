@@ -11,6 +11,7 @@ import click
 
 from engine.cli.describe import node_row, run_row, step_row, tally
 from engine.cli.exits import Exit, colour_wanted
+from engine.cli.outlook import Lookout, below_line, below_row
 from engine.cli.output import cell, print_one
 from engine.cli.times import span
 from engine.errors import Unavailable
@@ -46,9 +47,12 @@ def watch(
     from engine.cli.live import Display  # lazy: rich
 
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    with nullcontext() if quiet else Display(lambda: client.store.steps(run_id)) as display:
+    look = Lookout(client.store)
+    with nullcontext() if quiet else Display(lambda: client.store.steps(run_id), look) as display:
         while True:
+            asked_at = time.monotonic()
             progress = client.store.progress(run_id)
+            took_s = time.monotonic() - asked_at
             if display is not None:
                 display.show(progress)
             if progress.run.state.final:
@@ -58,7 +62,7 @@ def watch(
                 raise Unavailable(why)
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"run {run_id} has not ended within {span(timeout_s)}")
-            time.sleep(_POLL_S)
+            time.sleep(max(_POLL_S, took_s))  # a database that is slow to tell is not asked all the time
 
 
 def result(client: Client, progress: RunProgress, *, with_outputs: bool = True) -> dict[str, Any]:
@@ -69,6 +73,7 @@ def result(client: Client, progress: RunProgress, *, with_outputs: bool = True) 
     return {
         **run_row(run),
         "tally": tally(progress.steps),
+        "below": below_row(client.store.below(run.id)),
         "outputs": client.outputs(run.id) if with_outputs else None,
         "steps": [step_row(step, live.get(step.step_no)) for step in steps],
         "failures": _failures(client, progress) if tally(progress.steps)["FAILED"] else [],
@@ -101,6 +106,8 @@ def _print_tally(data: dict[str, Any]) -> None:
     head = "Done" if state == "succeeded" else state.capitalize()
     shade = "green" if state == "succeeded" else "red"
     click.echo(click.style(f"{head} in {span(data['duration_s'])}.", fg=shade, bold=True) + f"  {counts}", color=colour)
+    if data["below"]["runs"]:
+        click.echo(below_line(data["below"]))
     if state != "succeeded":
         click.echo(f"reason   {data['reason'] or '-'}")
     elif data["partial"]:

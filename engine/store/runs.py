@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from engine.clock import Clock, SystemClock
 from engine.scheduling.records import RunState
-from engine.store import details, progress, reading, submission
+from engine.store import details, pace, progress, reading, submission
 from engine.store.engines import Database
 from engine.store.schema import migrate
 from engine.store.submission import NewRun
 from engine.store.views import (
     FINAL_STATES,
     AttemptView,
+    Below,
     CommandView,
     DecisionView,
     LogView,
     NodeResult,
     NodeView,
+    Pace,
     QueueBacklog,
     RunProgress,
     RunView,
@@ -111,6 +113,17 @@ class RunStore:
     def progress(self, run: str) -> RunProgress:
         """A run and where the nodes of each step are; cheap enough to ask four times a second."""
         return progress.progress(self.database, run)
+
+    def paces(self, run: str, now: float) -> dict[int, Pace]:
+        """How fast nodes of each running step end, by step number. Reads all of their nodes: not for each poll."""
+        return pace.paces(self.database, run, now)
+
+    def below(self, run: str) -> dict[int, Below]:
+        """The runs below a run and their nodes, by the number of the step they stand under.
+
+        Reads every run below: not for each poll.
+        """
+        return pace.below(self.database, run)
 
     def queue_backlog(self) -> list[QueueBacklog]:
         """What waits for each queue as far as SQL knows, busiest first."""

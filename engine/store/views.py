@@ -188,6 +188,47 @@ class RunProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast nodes of a running step have ended of late; those taken over from another run do not count.
+
+    Parameters
+    ----------
+    since
+        When its nodes came to be.
+    ended
+        For each window, shortest first: its length in seconds before the time of asking, and how many
+        nodes ended in it.
+    last_ended_at
+        ``None`` if none has in the longest window.
+    """
+
+    since: float
+    ended: Sequence[tuple[float, int]]
+    last_ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """The runs that stand for nodes of a step, and those below them, with their nodes.
+
+    ``nodes`` are all that are known: steps that are not expanded yet have none.
+    """
+
+    runs: int = 0
+    runs_ended: int = 0
+    nodes: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    skipped: int = 0
+    cancelled: int = 0
+
+    @property
+    def done(self) -> int:
+        """Nodes with a final state."""
+        return self.succeeded + self.failed + self.skipped + self.cancelled
+
+
+@dataclass(frozen=True, slots=True)
 class QueueBacklog:
     """What waits for a queue, as far as SQL knows, over all unfinished runs.
 

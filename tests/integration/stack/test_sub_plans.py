@@ -45,6 +45,9 @@ def test_a_sub_plan_runs_once_an_item(folder: Path) -> None:
     told = run(folder, "mapped")
     assert told["outputs"] == {"words": [{"word": "aa"}, {"word": "bb"}, {"word": "cc"}]}
     assert not told["partial"]
+    below = told["below"]
+    assert (below["runs"], below["runs_ended"]) == (3, 3)
+    assert below["done"] == below["nodes"] == below["succeeded"] >= 3
     listed = json.loads(call(folder, "runs", "list", "-o", "json")[1])
     assert [row["run"] for row in rows_of(listed)] == [told["run"]]
     whole = rows_of(json.loads(call(folder, "runs", "list", "--children", "-o", "json")[1]))
