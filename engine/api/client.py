@@ -18,7 +18,7 @@ from engine.errors import Conflict, Unavailable
 from engine.ids import new_run_id, shard_of
 from engine.runtime.embedded.home import Home
 from engine.scheduling.records import RunState
-from engine.store import controls
+from engine.store import controls, progress
 from engine.store.runs import NewRun, RunStore
 from engine.store.views import FINAL_STATES, RunView
 from settings import Settings
@@ -149,6 +149,7 @@ class Client:
             tags=tuple(dict.fromkeys((*prepared.plan.tags, *tags))),
             idempotency_key=idempotency_key,
             deadline_at=None if deadline is None else now + deadline,
+            code=prepared.code,
         )
         stored, _ = self.store.submit(new)
         self.wake(stored)
@@ -282,7 +283,7 @@ class Client:
         )
 
     def drain(self, run: str, timeout_s: float) -> RunView:
-        """Pause a run; return once nothing of it runs or waits in a queue, or it has ended.
+        """Pause a run; return once nothing of it or below it runs or waits in a queue, or it has ended.
 
         Raises
         ------
@@ -299,10 +300,10 @@ class Client:
             raise Unavailable(f"no scheduler answered; {run_id} is paused as soon as one does")
         out = 0
         for _ in self._polls(max(0.0, deadline - time.monotonic())):
-            progress = self.store.progress(run_id)
-            out = sum(step.out for step in progress.steps)
-            if out == 0 or progress.run.state.final:
-                return progress.run
+            out = progress.nodes_out(self.store.database, run_id)
+            found = self.store.get(run_id)
+            if out == 0 or found.state.final:
+                return found
         raise TimeoutError(f"run {run_id} is paused, and {out} of its nodes are still out")
 
     def pause_queue(self, queue: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select, text
 
 from engine.scheduling.records import NodeState, StepState
+from engine.scheduling.state import CHILD_RUNS
 from engine.store.columns import ATTEMPT, NODE, NOT_FINAL, RUN, STEP
 from engine.store.engines import Database
 from engine.store.reading import find_run_id, run_view
@@ -48,6 +49,20 @@ def progress(database: Database, run: str) -> RunProgress:
         view = run_view(connection, run_id)
     steps = [_step_progress(row, finals.get(_key(row), Counter()), places.get(_key(row), Counter())) for row in rows]
     return RunProgress(view, steps)
+
+
+def nodes_out(database: Database, run: str) -> int:
+    """How many nodes of a run, and of all runs below it, are with workers or wait in a queue. Raises ``NotFound``.
+
+    A node that is a run of its own is with nobody: its run's nodes count instead.
+    """
+    with database.reading(f"count what of run {run} is out") as connection:
+        run_id = find_run_id(connection, run)
+        tree = select(RUN.c.id).where(RUN.c.id == run_id).cte("tree", recursive=True)
+        tree = tree.union_all(select(RUN.c.id).join(tree, RUN.c.parent_run == tree.c.id))
+        living = select(RUN.c.id).join(tree, RUN.c.id == tree.c.id).where(text(NOT_FINAL))
+        places = _count_places(connection, and_(STEP.c.run_id.in_(living), STEP.c.task != CHILD_RUNS))
+    return sum(counts[OUT] + counts[RUNNING] for counts in places.values())
 
 
 def queue_backlog(database: Database) -> list[QueueBacklog]:
