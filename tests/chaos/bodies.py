@@ -10,9 +10,10 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
-from engine.authoring import TaskContext, task
+from engine.authoring import Permanent, TaskContext, task
 
 LEDGER = "CHAOS_LEDGER"
 
@@ -99,5 +100,15 @@ def flaky(context: TaskContext, value: int) -> int:
     note(context, "begin")
     if context.attempt == 1:
         raise OSError("once")
+    note(context, "end")
+    return value
+
+
+@task("chaos.brittle", effects="none", queue="io")
+def brittle(context: TaskContext, value: int, bad: int, flag: str = "") -> int:
+    """Fails for the bad value while there is a file called ``flag``."""
+    note(context, "begin")
+    if flag and value == bad and Path(flag).exists():
+        raise Permanent(f"{value} is bad")
     note(context, "end")
     return value
