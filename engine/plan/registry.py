@@ -17,10 +17,12 @@ from pathlib import Path
 from types import ModuleType
 
 from engine.errors import NotFound, UsageError
+from engine.plan.code import combined_hash
 from engine.plan.names import nearest
 from engine.plan.tasktype import TaskType
 
 _USER_PACKAGE = "flywheel_user_"
+_ENGINE = "engine."
 
 
 class Registry:
@@ -60,6 +62,15 @@ class Registry:
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
         return tuple(sorted(self._types))
+
+    def code_hashes(self, names: Iterable[str]) -> dict[str, str]:
+        """The hash of the code of each task type of ``names`` that is known and not the engine's own."""
+        known = {name: self._types[name] for name in names if name in self._types}
+        return {name: each.code_hash for name, each in known.items() if not _home(each).startswith(_ENGINE)}
+
+    def code_digest(self) -> str:
+        """One hash over the code of all of them: processes that run the same code have the same."""
+        return combined_hash(self.code_hashes(self._types))
 
     def __contains__(self, name: object) -> bool:
         return name in self._types

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from engine.errors import Cancelled
+from engine.plan.code import code_hash
 
 
 class Effects(StrEnum):
@@ -91,3 +92,8 @@ class TaskType:
     timeout_s: float | None = None
     summary: str = ""
     binding: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def code_hash(self) -> str:
+        """Hash of the code, by which a result can tell what made it; ``engine.plan.code`` says of what."""
+        return code_hash(self.function)
