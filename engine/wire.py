@@ -23,6 +23,20 @@ import orjson
 
 Value = dict[str, Any]
 
+
+def shadow(item: int) -> int:
+    """The item under which a further attempt at a node travels while another is out: always negative.
+
+    Permits, leases and reports name a node by its item, so that the two are told apart everywhere.
+    """
+    return -1 - item
+
+
+def real_item(item: int) -> int:
+    """The node's own item, whether ``item`` is that or its ``shadow``."""
+    return item if item >= 0 else -1 - item
+
+
 INLINE_LIMIT_BYTES = 16 * 1024
 """A value whose JSON text is longer than this travels and rests as an artefact."""
 
@@ -84,7 +98,7 @@ class ErrorInfo:
 
 @dataclass(frozen=True, slots=True)
 class NodeCall:
-    """One node of a delivery: which item, which attempt, and what only it is given.
+    """One node of a delivery: which item (or its ``shadow``), which attempt, and what only it is given.
 
     ``own`` is a value holding a map with the keys ``item`` and ``index`` for a fan-out's node, and
     ``None`` otherwise.

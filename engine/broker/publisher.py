@@ -16,7 +16,7 @@ from kombu.exceptions import KombuError
 from engine.broker.app import DEFAULT_PRIORITY
 from engine.errors import Unavailable, UsageError
 from engine.ids import node_key
-from engine.wire import Delivery
+from engine.wire import Delivery, real_item
 
 HARD_MARGIN_S = 10.0
 """Seconds a prefork child may go past all its bodies' own timeouts before it is killed."""
@@ -110,7 +110,7 @@ class CeleryPublisher:
 def described(delivery: Delivery) -> tuple[str, str]:
     """What Flower shows as arguments, and the literal dict that its ``kwargs:run=…`` search reads."""
     first = delivery.nodes[0]
-    node = node_key(delivery.path, first.item, delivery.fanned)
+    node = node_key(delivery.path, real_item(first.item), delivery.fanned)
     # Flower's table shows 40 characters of each column: what tells one row from the next goes first here,
     # and the run first there.
     shown = (

@@ -15,7 +15,7 @@ from engine.runtime.values import Values
 from engine.scheduling.attempts import chance
 from engine.scheduling.events import Placement
 from engine.scheduling.state import LiveRun
-from engine.wire import Delivery, NodeCall, RetryRule, Value
+from engine.wire import Delivery, NodeCall, RetryRule, Value, real_item
 
 
 class Deliveries:
@@ -32,14 +32,14 @@ class Deliveries:
         self._shared: dict[tuple[str, int], tuple[Value, Value]] = {}
 
     def make(
-        self, run: LiveRun, row: RunRow, nodes: Sequence[NodeCall], step_no: int, token: str, epoch: str
+        self, run: LiveRun, row: RunRow, nodes: Sequence[NodeCall], step_no: int, token: str, epoch: str, queue: str
     ) -> Delivery:
         """The message of ``nodes`` of one step."""
         step = run.step(step_no)
         with_, shared = self._of_step(run, row, step.no)
         return Delivery(
             token=token, epoch=epoch, shard=self._shard, run_id=run.id, tenant=row.tenant, session=row.session,
-            plan=row.plan_name, step_no=step.no, path=step.path, fanned=step.fanned, task=step.task, queue=step.queue,
+            plan=row.plan_name, step_no=step.no, path=step.path, fanned=step.fanned, task=step.task, queue=queue,
             effects=step.effects, nodes=tuple(nodes), with_=with_, shared=shared,
             timeout_s=step.timeout_s, retry=self._retry_rule(run, step_no, nodes[0].item),
         )  # fmt: skip
@@ -55,10 +55,11 @@ class Deliveries:
         if not step.fanned:
             return NodeCall(placement.item, placement.attempt)
         items = self._answers.items(run, row, step.no)
-        if placement.item >= len(items):
+        own = real_item(placement.item)
+        if own >= len(items):
             raise UsageError(f"{step.path} has {len(items)} items now, and had more when it was expanded")
-        item = self._values.travelling(items[placement.item])
-        return NodeCall(placement.item, placement.attempt, {"map": {"item": item, "index": {"v": placement.item}}})
+        item = self._values.travelling(items[own])
+        return NodeCall(placement.item, placement.attempt, {"map": {"item": item, "index": {"v": own}}})
 
     def _of_step(self, run: LiveRun, row: RunRow, step_no: int) -> tuple[Value, Value]:
         key = (run.id, step_no)

@@ -62,8 +62,8 @@ class Inflight:
     def add(self, chunks: Iterable[Chunk]) -> None:
         """These were journaled: publish them, a chunk a message, at the next ``send``."""
         for chunk in chunks:
-            queue = self._runs[chunk[0].run_id].step(chunk[0].step_no).queue
-            self._outbox.add(chunk, queue)
+            first = chunk[0]
+            self._outbox.add(chunk, self._runs[first.run_id].active[first.step_no, first.item].queue)
 
     def asks_to_begin(self, run_id: str, node: NodeId, token: str) -> bool:
         """Whether ``token`` is what a node's attempt was last published under; its worker holds it then."""
@@ -176,6 +176,23 @@ class Inflight:
         self._world.hot.stop(tokens)
         return PermitsRevoked(run.id, living.union(running))
 
+    def stop(self, run_id: str, nodes: Iterable[NodeId]) -> None:
+        """Take back those of these attempts that have not begun, and tell the others to stop.
+
+        The body of a chunk cannot be stopped without its neighbours, and is short.
+        """
+        alone: list[str] = []
+        for node in nodes:
+            token = self._outbox.token_of(run_id, node)
+            if token is None:
+                continue
+            self._world.hot.take_back(run_id, [_name(node)], token)
+            if len(self._outbox.sent[token].placements) == 1:
+                alone.append(token)
+        self._world.hot.stop(alone)
+        for node in nodes:
+            self.ended(run_id, node)
+
     def _may_be_running(self, run: LiveRun, node: NodeId, begun: set[str]) -> bool:
         """Whether a leased node's body had begun; one that was claimed only finds no permit any more.
 
@@ -203,7 +220,7 @@ class Inflight:
             unsent.placements = tuple(possible)
             if not calls:
                 return None
-            return self._deliveries.make(run, row, calls, first.step_no, self._world.new_token(), epoch)
+            return self._deliveries.make(run, row, calls, first.step_no, self._world.new_token(), epoch, unsent.queue)
         except UsageError as error:
             events.extend(_unpackable(placement, str(error)) for placement in unsent.placements)
             unsent.placements = ()

@@ -42,6 +42,7 @@ from engine.scheduling.events import (
     Request,
     RevokeRun,
     RunOver,
+    StopAttempts,
     TimePassed,
     Verdict,
 )
@@ -330,6 +331,8 @@ class Leader:
                         self._absorb(self._core.decide([revoked], self._world.clock.now()))
                     elif run is not None:
                         self._effects.append(effect)  # asked again with the next step
+                case StopAttempts():
+                    self._inflight.stop(effect.run_id, effect.nodes)
                 case RunOver():
                     self._forget(effect.run_id)
             self._effects.popleft()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.scheduling.events import AttemptLost, BeginAsked, Event, Reported, SeenRunning
 from engine.scheduling.records import LogLines
-from engine.wire import Outcome, Report, ReportKind
+from engine.wire import Outcome, Report, ReportKind, real_item
 
 
 def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
@@ -28,7 +28,7 @@ def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
             case ReportKind.PROGRESS | ReportKind.WAKE:
                 pass
     lines = [
-        LogLines(run_id, step_no, node.item, node.attempt, node.log, node.progress)
+        LogLines(run_id, step_no, real_item(node.item), node.attempt, node.log, node.progress)
         for node in report.nodes
         if node.log or node.progress is not None
     ]

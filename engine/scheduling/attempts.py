@@ -1,4 +1,4 @@
-"""How attempts end: the first report of a current attempt wins; the rest is kept and changes nothing.
+"""How a node's own attempts end: the first report of a current one wins; the rest changes nothing.
 
 What follows from an end is decided by its outcome and by the step's effects:
 
@@ -11,8 +11,11 @@ What follows from an end is decided by its outcome and by the step's effects:
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 from engine.plan.tasktype import Effects
+from engine.scheduling import extras
+from engine.scheduling.events import AttemptLost
 from engine.scheduling.records import (
     AttemptEnded,
     AttemptKind,
@@ -25,7 +28,7 @@ from engine.scheduling.records import (
 from engine.scheduling.state import Active, LiveRun, Trouble
 from engine.scheduling.steps import node_ended
 from engine.scheduling.turn import Turn
-from engine.wire import ErrorInfo, NodeReport, Outcome
+from engine.wire import ErrorInfo, NodeReport, Outcome, real_item
 
 _REFUSAL_WAIT_S = 0.1
 _REFUSAL_WAIT_MAX_S = 15.0
@@ -40,17 +43,20 @@ def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str)
     _release(turn, run, no, report.item, active)
     trouble = run.trouble.get((no, report.item))
     if report.tries or report.outcome is not Outcome.OK:
-        trouble = _troubled(run, no, report.item)
+        trouble = troubled(run, no, report.item)
     attempt = _record_repeated_tries(turn, run, no, report, trouble, worker)
     if report.begun_at is not None and report.ended_at is not None:
         turn.durations.observe(run.step(no).task, report.ended_at - report.begun_at)
     if report.outcome is Outcome.OK:
-        _succeed(turn, run, no, report, attempt, worker)
+        succeed(turn, run, no, report, attempt, worker)
     elif trouble is not None:
         if trouble.first_begun_at is None:
             trouble.first_begun_at = report.begun_at or active.begun_at
         trouble.attempt = attempt
-        _end_badly(turn, run, no, report, trouble, active, worker)
+        if extras.extra_of(run, no, report.item) is None:
+            end_badly(turn, run, no, report, trouble, active, worker)
+        else:
+            _leave_to_the_extra(turn, run, no, replace(report, attempt=attempt), trouble, worker)
     return True
 
 
@@ -65,24 +71,26 @@ def child_ended(turn: Turn, run: LiveRun, no: int, report: NodeReport, *, partia
     reported(turn, run, no, report, "")
 
 
-def lost(turn: Turn, run: LiveRun, no: int, item: int, attempt: int, why: str, worker: str) -> None:
-    """A claimed attempt's worker died or stopped answering."""
-    active = run.active.get((no, item))
-    if active is None or active.attempt != attempt:
-        return
-    error = ErrorInfo("WorkerLost", why)
-    report = NodeReport(item, attempt, Outcome.LOST, error=error, begun_at=active.begun_at, ended_at=turn.now)
-    reported(turn, run, no, report, worker)
+def lost(run: LiveRun, event: AttemptLost, now: float) -> NodeReport | None:
+    """The report that a lost worker would have sent; ``None`` if the attempt is not current."""
+    active = run.active.get((event.step_no, event.item))
+    if active is None or active.attempt != event.attempt:
+        return None
+    error = ErrorInfo("WorkerLost", event.why)
+    return NodeReport(event.item, event.attempt, Outcome.LOST, error=error, begun_at=active.begun_at, ended_at=now)
 
 
 def duplicate(run_id: str, no: int, report: NodeReport, worker: str, now: float) -> Duplicate:
     """The record of a report that changes nothing."""
     return Duplicate(
-        run_id, no, report.item, report.attempt, report.outcome, worker, now, report.begun_at, report.ended_at
-    )
+        run_id, no, real_item(report.item), report.attempt, report.outcome, worker, now,
+        report.begun_at, report.ended_at,
+    )  # fmt: skip
 
 
-def _succeed(turn: Turn, run: LiveRun, no: int, report: NodeReport, attempt: int, worker: str) -> None:
+def succeed(turn: Turn, run: LiveRun, no: int, report: NodeReport, attempt: int, worker: str) -> None:
+    """The node has its result; what else is out for it is stopped."""
+    extras.drop(turn, run, no, report.item, "another copy was faster")
     run.trouble.pop((no, report.item), None)
     turn.record(
         AttemptEnded(
@@ -94,9 +102,17 @@ def _succeed(turn: Turn, run: LiveRun, no: int, report: NodeReport, attempt: int
     node_ended(turn, run, no, report.item, NodeState.SUCCEEDED)
 
 
-def _end_badly(
+def _leave_to_the_extra(turn: Turn, run: LiveRun, no: int, report: NodeReport, trouble: Trouble, worker: str) -> None:
+    """The node's own attempt ended badly while an extra one is out: that one decides."""
+    trouble.tries += report.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
+    trouble.losses += report.outcome is Outcome.LOST
+    extras.ended(turn, run, no, report, worker)
+
+
+def end_badly(
     turn: Turn, run: LiveRun, no: int, report: NodeReport, trouble: Trouble, active: Active, worker: str
 ) -> None:
+    """The last attempt that was out at the node ended without a result: another follows, or it is over."""
     retry_in_s, reason = _next_try(turn, run, no, report, trouble, active)
     retry_at = turn.now + retry_in_s if retry_in_s is not None and run.state is not RunState.CANCELLING else None
     turn.record(
@@ -209,7 +225,7 @@ def _record_repeated_tries(
     return attempt
 
 
-def _troubled(run: LiveRun, no: int, item: int) -> Trouble:
+def troubled(run: LiveRun, no: int, item: int) -> Trouble:
     return run.trouble.setdefault((no, item), Trouble())
 
 
@@ -221,8 +237,8 @@ def _release(turn: Turn, run: LiveRun, no: int, item: int, active: Active) -> No
 
 def next_attempt(run: LiveRun, no: int, item: int) -> tuple[int, AttemptKind]:
     """Number and kind of the attempt that a node would get now."""
-    trouble = run.trouble.get((no, item))
+    trouble, extra = run.trouble.get((no, item)), run.extra_numbers.get((no, item), 0)
     if trouble is None or trouble.attempt == 0:
-        return 1, AttemptKind.PRIMARY
+        return extra + 1, AttemptKind.PRIMARY
     kind = AttemptKind.RETRY if trouble.tries or trouble.losses else AttemptKind.PRIMARY
-    return trouble.attempt + 1, kind
+    return max(trouble.attempt, extra) + 1, kind

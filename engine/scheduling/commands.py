@@ -25,7 +25,7 @@ from engine.scheduling.state import NODE_CODES, LiveRun
 from engine.scheduling.steps import DEADLINE_REASON, begin_expansion, cancel, close_step, expand, over, settle
 from engine.scheduling.steps import page_known as take_page
 from engine.scheduling.turn import Turn
-from engine.wire import Outcome
+from engine.wire import Outcome, real_item, shadow
 
 
 def carry_out(turn: Turn, run: LiveRun, command: Commanded) -> None:
@@ -86,17 +86,28 @@ def permits_revoked(turn: Turn, run: LiveRun, event: PermitsRevoked) -> None:
         return
     run.permits_gone = True
     turn.record(PermitsGone(run.id, turn.now))
-    for (no, item), active in list(run.active.items()):
-        if (no, item) in event.running:
-            continue
-        del run.active[(no, item)]
-        run.steps[no].out -= 1
+    gone = {node: active for node, active in run.active.items() if node not in event.running}
+    for (no, item), active in gone.items():
+        del run.active[no, item]
+        run.steps[no].out -= item >= 0
         turn.outstanding.remove(run.step(no), active)
         outcome = Outcome.NOT_BEGUN if active.begun_at is None else Outcome.LOST
-        turn.record(AttemptEnded(run.id, no, item, active.attempt, outcome, turn.now, begun_at=active.begun_at))
-        turn.record(NodeFinished(run.id, no, item, NodeState.CANCELLED, active.attempt, turn.now, reason=run.reason))
-        run.steps[no].finals[item] = NODE_CODES[NodeState.CANCELLED]
-        run.steps[no].cancelled += 1
+        own, number = real_item(item), active.attempt
+        turn.record(AttemptEnded(run.id, no, own, number, outcome, turn.now, begun_at=active.begun_at))
+    for (no, item), active in gone.items():
+        _cancel_node(turn, run, no, real_item(item), active.attempt)
+
+
+def _cancel_node(turn: Turn, run: LiveRun, no: int, item: int, attempt: int) -> None:
+    """End a node of a cancelled run, unless it has ended or something is still running for it."""
+    progress = run.steps[no]
+    if progress.state is not StepState.RUNNING or progress.finals[item]:
+        return
+    if (no, item) in run.active or (no, shadow(item)) in run.active:
+        return
+    turn.record(NodeFinished(run.id, no, item, NodeState.CANCELLED, attempt, turn.now, reason=run.reason))
+    progress.finals[item] = NODE_CODES[NodeState.CANCELLED]
+    progress.cancelled += 1
 
 
 def end_cancelled(turn: Turn, run: LiveRun) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 
 from engine.dag.compiled import CompiledPlan
 from engine.errors import Conflict
-from engine.scheduling import attempts, commands, restoring, steps
+from engine.scheduling import attempts, commands, races, restoring, steps
 from engine.scheduling.dispatch import Parked, dispatch
 from engine.scheduling.durations import Durations
 from engine.scheduling.events import (
@@ -41,7 +41,7 @@ from engine.scheduling.records import Begun, CommandHandled, RunState, StepState
 from engine.scheduling.snapshot import RunSnapshot
 from engine.scheduling.state import LiveRun, Policy
 from engine.scheduling.turn import RUN_DEADLINE, Timers, Turn
-from engine.wire import ErrorInfo, NodeReport, Outcome
+from engine.wire import ErrorInfo, NodeReport, Outcome, real_item
 
 
 class Core:
@@ -136,9 +136,10 @@ class Core:
     def _apply_to_run(self, turn: Turn, run: LiveRun, event: Event) -> None:
         match event:
             case Reported():
-                attempts.reported(turn, run, event.step_no, event.node, event.worker)
+                _reported(turn, run, event.step_no, event.node, event.worker)
             case AttemptLost():
-                attempts.lost(turn, run, event.step_no, event.item, event.attempt, event.why, event.worker)
+                if (report := attempts.lost(run, event, turn.now)) is not None:
+                    _reported(turn, run, event.step_no, report, event.worker)
             case BeginAsked():
                 _begin_asked(turn, run, event)
             case SeenRunning():
@@ -146,7 +147,7 @@ class Core:
             case Unpackable():
                 error = ErrorInfo("Unpackable", event.why, retryable=False)
                 report = NodeReport(event.item, event.attempt, Outcome.FAILED, error=error)
-                attempts.reported(turn, run, event.step_no, report, "")
+                _reported(turn, run, event.step_no, report, "")
             case ChildEnded():
                 attempts.child_ended(turn, run, event.step_no, event.node, partial=event.partial)
             case Cascaded():
@@ -192,6 +193,13 @@ class Core:
                 attempts.ready_again(turn, run, step_no, item)
 
 
+def _reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str) -> None:
+    if report.item < 0:
+        races.reported(turn, run, no, report, worker)
+    else:
+        attempts.reported(turn, run, no, report, worker)
+
+
 def _begin_asked(turn: Turn, run: LiveRun, event: BeginAsked) -> None:
     active = run.active.get((event.step_no, event.item))
     allowed = active is not None and active.attempt == event.attempt and run.state is not RunState.CANCELLING
@@ -205,4 +213,4 @@ def _seen_running(turn: Turn, run: LiveRun, event: SeenRunning) -> None:
     active = run.active.get((event.step_no, event.item))
     if active is not None and active.attempt == event.attempt and active.begun_at is None:
         active.begun_at = event.begun_at
-        turn.record(Begun(run.id, event.step_no, event.item, event.attempt, event.worker, event.begun_at))
+        turn.record(Begun(run.id, event.step_no, real_item(event.item), event.attempt, event.worker, event.begun_at))

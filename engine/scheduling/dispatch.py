@@ -120,7 +120,9 @@ def _take(run: LiveRun, no: int, count: int) -> list[int]:
     progress = run.steps[no]
     items: list[int] = []
     while progress.again and len(items) < count:
-        items.append(progress.again.popleft())
+        item = progress.again.popleft()
+        if not progress.finals[item]:  # an extra attempt may have brought its result meanwhile
+            items.append(item)
     while progress.cursor < progress.page_end and len(items) < count:
         if not progress.finals[progress.cursor]:
             items.append(progress.cursor)

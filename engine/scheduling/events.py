@@ -15,7 +15,7 @@ from engine.scheduling.records import Record
 from engine.wire import NodeReport
 
 NodeId = tuple[int, int]
-"""A node within its run: (step_no, item)."""
+"""A node within its run: (step_no, item). A further attempt at it goes by the ``shadow`` of its item."""
 
 
 # --- events -------------------------------------------------------------------------------------
@@ -241,13 +241,21 @@ class RevokeRun:
 
 
 @dataclass(frozen=True, slots=True)
+class StopAttempts:
+    """These attempts are not wanted any more: those that have not begun never do, the others are told to stop."""
+
+    run_id: str
+    nodes: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunOver:
     """A run reached a final state: caches of it can go."""
 
     run_id: str
 
 
-Effect = Grant | RevokeRun | RunOver
+Effect = Grant | RevokeRun | StopAttempts | RunOver
 
 
 @dataclass(slots=True)

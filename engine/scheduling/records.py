@@ -63,6 +63,11 @@ class AttemptKind(StrEnum):
     SPECULATIVE = "speculative"
     PREFETCH = "prefetch"
 
+    @property
+    def extra(self) -> bool:
+        """Whether it is made beside a node's own attempts, or before their time."""
+        return self in (AttemptKind.HEDGE, AttemptKind.SPECULATIVE)
+
 
 @dataclass(frozen=True, slots=True)
 class RunChanged:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from engine.dag.compiled import CompiledPlan, OnFailure
 from engine.plan.tasktype import Effects
 from engine.scheduling.events import RevokeRun
-from engine.scheduling.records import NodeState, RunChanged, RunState, StepState
-from engine.scheduling.snapshot import AttemptRow, RunSnapshot, StepRow
+from engine.scheduling.records import AttemptEnded, NodeState, RunChanged, RunState, StepState
+from engine.scheduling.snapshot import AttemptRow, ExtraRow, RunSnapshot, StepRow
 from engine.scheduling.state import NODE_CODES, Active, LiveRun, StepProgress, Trouble
 from engine.scheduling.steps import ask_page, count_parent, end_step, ending_of, settle
 from engine.scheduling.turn import RUN_DEADLINE, Turn
+from engine.wire import ErrorInfo, Outcome
 
 
 def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
@@ -30,6 +31,8 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
         _restore_node(run.steps[no], item, state)
     for attempt in snapshot.attempts:
         _restore_attempt(turn, run, attempt)
+    for extra in snapshot.extras:
+        _end_extra(turn, run, extra)
     for no in range(len(progress)):
         _find_gaps(run, no)
     _count_parents(run)
@@ -119,6 +122,16 @@ def _restore_attempt(turn: Turn, run: LiveRun, row: AttemptRow) -> None:
         retry_at = _still_to_wait_until(row, turn.now)
         run.trouble[node].retry_at = retry_at
         turn.timers.add(retry_at, run.id, row.step_no, row.item)
+
+
+def _end_extra(turn: Turn, run: LiveRun, row: ExtraRow) -> None:
+    """Extra attempts end with the scheduler that made them; their numbers are not given again."""
+    node = (row.step_no, row.item)
+    run.extra_numbers[node] = max(row.attempt, run.extra_numbers.get(node, 0))
+    if row.open:
+        error = ErrorInfo("NotNeeded", "another scheduler took the run over", retryable=False)
+        outcome = Outcome.NOT_BEGUN if row.begun_at is None else Outcome.CANCELLED
+        turn.record(AttemptEnded(run.id, *node, row.attempt, outcome, turn.now, error, begun_at=row.begun_at))
 
 
 def _still_to_wait_until(row: AttemptRow, now: float) -> float:

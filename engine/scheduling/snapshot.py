@@ -111,6 +111,17 @@ class AttemptRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtraRow:
+    """An extra attempt (hedge, speculative) at a node with no final state; ``open`` if no end of it is journaled."""
+
+    step_no: int
+    item: int
+    attempt: int
+    begun_at: float | None
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RunSnapshot:
     """All that is needed to rebuild a run in memory. ``nodes`` are (step_no, item, final state)."""
 
@@ -118,3 +129,4 @@ class RunSnapshot:
     steps: Sequence[StepRow] = field(default=())
     nodes: Sequence[tuple[int, int, NodeState]] = field(default=())
     attempts: Sequence[AttemptRow] = field(default=())
+    extras: Sequence[ExtraRow] = field(default=())

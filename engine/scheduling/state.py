@@ -112,7 +112,8 @@ class LiveRun:
     """A run that has not ended.
 
     ``ending`` is the final state that a run in ``cancelling`` is bound for; ``depth`` is how many runs
-    are above this one; ``read_steps`` are the steps whose results something in the plan may ask for.
+    are above this one; ``read_steps`` are the steps whose results something in the plan may ask for;
+    ``extra_numbers`` are the highest numbers given to extra attempts (``engine.scheduling.extras``).
     """
 
     id: str
@@ -129,6 +130,7 @@ class LiveRun:
     steps_left: int = 0
     read_steps: frozenset[int] = frozenset()
     active: dict[NodeId, Active] = field(default_factory=dict)
+    extra_numbers: dict[NodeId, int] = field(default_factory=dict)
     trouble: dict[NodeId, Trouble] = field(default_factory=dict)
 
     def step(self, no: int) -> CompiledStep:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from engine.dag.compiled import OnFailure
+from engine.scheduling import extras
 from engine.scheduling.events import NeedCondition, NeedItems, NeedOutputs, NeedPage, RevokeRun, RunOver
 from engine.scheduling.joins import JoinVerdict, excused, judge, unmet_reason
 from engine.scheduling.records import (
@@ -168,6 +169,7 @@ def end_step(turn: Turn, run: LiveRun, no: int) -> list[int]:
 def close_step(turn: Turn, run: LiveRun, no: int, state: StepState, reason: str) -> list[int]:
     """Give the step its final state; returns steps to settle."""
     step, progress = run.step(no), run.steps[no]
+    extras.drop(turn, run, no, 0, f"its step ended: {state}")
     progress.state, progress.reason, progress.asked, progress.falling_back = state, reason, False, False
     run.steps_left -= 1
     if progress.tolerated:

@@ -11,6 +11,7 @@ from sqlalchemy import Row, select, text
 from engine.errors import NotFound
 from engine.runtime.ports import AttemptRow, ChildEnd, ChildOf, CommandRow, RunRow, RunSnapshot, StepRow
 from engine.scheduling.records import AttemptKind, NodeState, RunState, StepState
+from engine.scheduling.snapshot import ExtraRow
 from engine.store.columns import NOT_FINAL, PLAN_VERSION
 from engine.store.engines import Database
 from engine.store.writing import ATTEMPT, COMMAND, NODE, RUN, STEP
@@ -18,6 +19,7 @@ from engine.wire import Outcome
 
 _TRIES = (Outcome.FAILED.value, Outcome.TIMED_OUT.value)
 _UNKNOWN = (Outcome.LOST.value, Outcome.INFRASTRUCTURE.value, Outcome.CANCELLED.value)
+_EXTRA = frozenset(kind.value for kind in AttemptKind if kind.extra)
 _ITEMS_A_QUERY = 500
 _RUN_COLUMNS = tuple(
     RUN.c[name]
@@ -98,10 +100,15 @@ def load(database: Database, run_id: str) -> RunSnapshot:
         node_rows = connection.execute(nodes.order_by(NODE.c.step_no, NODE.c.item)).all()
         finished = {(step_no, item) for step_no, item, _ in node_rows}
         open_nodes: dict[tuple[int, int], _Open] = {}
+        extras: list[ExtraRow] = []
         # Joined here: with the statistics of a table that grew a moment ago, Postgres joins in loops.
         for row in connection.execute(attempts).all():
             key = (row[0], row[1])
-            if key not in finished:
+            if key in finished:
+                continue
+            if row[3] in _EXTRA:
+                extras.append(ExtraRow(row[0], row[1], row[2], row[6], row[7] is None))
+            else:
                 open_nodes.setdefault(key, _Open()).add(row)
     states = {state.value: state for state in NodeState}
     return RunSnapshot(
@@ -111,6 +118,7 @@ def load(database: Database, run_id: str) -> RunSnapshot:
         ],
         nodes=[(step_no, item, states[state]) for step_no, item, state in node_rows],
         attempts=[attempts_of.row() for attempts_of in open_nodes.values()],
+        extras=extras,
     )
 
 

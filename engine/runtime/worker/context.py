@@ -9,7 +9,7 @@ from engine.ids import node_key
 from engine.plan.tasktype import TaskContext
 from engine.runtime.worker.loglines import LogLines
 from engine.runtime.worker.services import Services
-from engine.wire import Delivery, NodeCall
+from engine.wire import Delivery, NodeCall, real_item
 
 STOP_POLL_S = 0.1
 
@@ -49,7 +49,7 @@ def make_context(
     services: Services, delivery: Delivery, call: NodeCall, log: LogLines, stop: StopFlag, progress: Progress
 ) -> TaskContext:
     """The context of one attempt."""
-    node = node_key(delivery.path, call.item, delivery.fanned)
+    node = node_key(delivery.path, real_item(call.item), delivery.fanned)
     return TaskContext(
         run_id=delivery.run_id,
         node=node,

@@ -18,7 +18,7 @@ from engine.runtime.worker.claiming import claimed, prepared
 from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.reports import DeliveryReports
 from engine.runtime.worker.services import Services
-from engine.wire import Delivery, ErrorInfo, NodeReport, Outcome
+from engine.wire import Delivery, ErrorInfo, NodeReport, Outcome, real_item
 
 _LOG = logging.getLogger(__name__)
 
@@ -97,4 +97,4 @@ def _told(failed: list[NodeReport], count: int) -> str:
     first = failed[0]
     # Never the message: it may quote what the body was given, and Flower and its events show this text.
     why = f"{first.outcome}: {first.error.type}" if first.error else str(first.outcome)
-    return why if count == 1 else f"{len(failed)} of {count} nodes; item {first.item} {why}"
+    return why if count == 1 else f"{len(failed)} of {count} nodes; item {real_item(first.item)} {why}"
