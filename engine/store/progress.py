@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select, text
 
 from engine.scheduling.records import NodeState, StepState
-from engine.scheduling.state import CHILD_RUNS
 from engine.store.columns import ATTEMPT, NODE, NOT_FINAL, RUN, STEP
 from engine.store.engines import Database
 from engine.store.reading import find_run_id, run_view
@@ -20,6 +19,8 @@ from engine.store.views import QueueBacklog, RunProgress, StepProgress
 
 ENDED, OUT, RUNNING, RETRYING = range(4)
 """Where an open node is, by its latest attempt."""
+
+_CHILD_RUNS = "plan.run"  # a name of the core's own, whose module loads more than a reader needs
 
 Counts = dict[tuple[str, int], Counter[Any]]
 
@@ -61,7 +62,7 @@ def nodes_out(database: Database, run: str) -> int:
         tree = select(RUN.c.id).where(RUN.c.id == run_id).cte("tree", recursive=True)
         tree = tree.union_all(select(RUN.c.id).join(tree, RUN.c.parent_run == tree.c.id))
         living = select(RUN.c.id).join(tree, RUN.c.id == tree.c.id).where(text(NOT_FINAL))
-        places = _count_places(connection, and_(STEP.c.run_id.in_(living), STEP.c.task != CHILD_RUNS))
+        places = _count_places(connection, and_(STEP.c.run_id.in_(living), STEP.c.task != _CHILD_RUNS))
     return sum(counts[OUT] + counts[RUNNING] for counts in places.values())
 
 
