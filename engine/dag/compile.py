@@ -217,7 +217,7 @@ def _step(
         no=no,
         path=draft.path,
         task=draft.task,
-        with_=draft.with_,
+        with_=draft.with_ if draft.declared is None else {"values": draft.with_, "declared": draft.declared},
         names={name: number[position] for name, position in draft.names.items()},
         reads=tuple(sorted(number[position] for position in draft.reads)),
         reads_inputs=draft.reads_inputs,

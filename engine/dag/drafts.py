@@ -67,7 +67,8 @@ class Draft:
     """One step: what was written, and what has been worked out of it so far.
 
     Positions are those in the list of drafts. ``names``, ``reads`` and ``reads_inputs`` are as in
-    ``CompiledStep``; ``child`` is set where its nodes are runs of their own.
+    ``CompiledStep``; ``child`` is set where its nodes are runs of their own, ``declared`` where it makes
+    the inputs of a sub-plan: what that says of each.
     """
 
     path: str
@@ -86,6 +87,7 @@ class Draft:
     fallback: int | None = None
     fallback_of: int | None = None
     child: ChildKind | None = None
+    declared: dict[str, dict[str, Any]] | None = None
 
 
 _PLAIN_JOINS = {kind.value: Join(kind) for kind in (JoinKind.ALL, JoinKind.ANY, JoinKind.ALL_DONE)}

@@ -18,6 +18,7 @@ from engine.dag.drafts import Draft, Problems, Scope, join_of
 from engine.errors import UsageError
 from engine.plan import expressions
 from engine.plan.document import Loc
+from engine.plan.given import declared_inputs
 from engine.plan.model import Plan, Step
 from engine.plan.tasktype import Effects
 from engine.plan.templates import has_template, texts
@@ -84,7 +85,12 @@ def _add_sub_plan(
     enter = len(drafts)
     inner = Scope(step.plan, f"{path}/", (*where, "plan"), enter=enter)
     entering = _built_in(step, ENTER_TASK, given)
-    drafts.append(Draft(f"{path}/inputs", where, entering, ENTER_TASK, given, outer, join_of(step), step.when))
+    drafts.append(
+        Draft(
+            f"{path}/inputs", where, entering, ENTER_TASK, given, outer, join_of(step), step.when,
+            declared=declared_inputs(step.plan),
+        )
+    )  # fmt: skip
     _add_scope(inner, scopes, drafts, problems)
     inner.leave = outer.names[name] = len(drafts)
     outer.ends.append((enter, inner.leave))
@@ -104,12 +110,18 @@ def _add_child_runs(name: str, step: Step, outer: Scope, drafts: list[Draft], pr
         given = {"plan": step.expand.plan, "inputs": step.with_}
     if step.loop is not None:
         _check_until(step.loop.until, (*where, "loop", "until"), problems)
-    fanned, tolerant = step.for_each is not None, step.on_failure == "continue"
+    fanned, fails = step.for_each is not None, step.on_failure == "fail"
     enter = len(drafts)
+    # Inputs that cannot be made are a failure of the step's own: its node then fails for want of them.
     entering = _built_in(step, ENTER_TASK, given).model_copy(
-        update={"for_each": step.for_each, "on_failure": "continue" if fanned and tolerant else "fail"}
+        update={"for_each": step.for_each, "on_failure": "fail" if fails else "continue"}
     )
-    drafts.append(Draft(f"{path}/inputs", where, entering, ENTER_TASK, given, outer, join_of(step), step.when))
+    drafts.append(
+        Draft(
+            f"{path}/inputs", where, entering, ENTER_TASK, given, outer, join_of(step), step.when,
+            declared=declared_inputs(step.plan),
+        )
+    )  # fmt: skip
     facts = {
         "effects": Effects.IDEMPOTENT, "queue": RUN_TASK, "after": (), "join": "all", "when": None,
         "for_each": "{{ steps.inputs.output }}" if fanned else None,
@@ -118,7 +130,7 @@ def _add_child_runs(name: str, step: Step, outer: Scope, drafts: list[Draft], pr
     running = step.model_copy(update=facts)
     draft = Draft(path, where, running, RUN_TASK, {}, outer, join_of(running), names={"inputs": enter}, parents={enter})
     draft.child = ChildKind.EXPAND if step.expand is not None else ChildKind.LOOP if step.loop else ChildKind.MAP
-    if fanned and (step.when is not None or tolerant):
+    if fanned and (step.when is not None or not fails):
         draft.when, draft.when_per_item = "item != null", True  # items that were skipped have no inputs
     outer.names[name] = len(drafts)
     outer.ends.append((enter, len(drafts)))

@@ -13,6 +13,7 @@ from engine.dag.expansion import expanded
 from engine.errors import UsageError
 from engine.ids import child_run_id
 from engine.plan.expressions import evaluate
+from engine.plan.given import fitting
 from engine.runtime.answers import Answers
 from engine.runtime.ports import ChildEnd, ChildOf, NewChild, RunRow
 from engine.runtime.values import NOTHING, Values
@@ -86,6 +87,9 @@ class Offspring:
     def _given(self, run: LiveRun, row: RunRow, step: CompiledStep, item: int) -> Value:
         assert step.child is not None
         if not step.fanned:
+            if run.steps[step.child.given].failed:
+                error = self._values.data(self._values.view(run, step.child.given)["error"])
+                raise UsageError(f"its inputs could not be made: {error}")
             return self._values.output(run, step.child.given)
         items = self._answers.items(run, row, step.no)
         if item >= len(items):
@@ -107,6 +111,7 @@ class Offspring:
         if "round" in declared:
             entries["round"] = {"v": birth.round}
         if birth.previous is not None and "previous" in declared:
+            fitting({"previous": self._values.data(birth.previous)}, {"previous": declared["previous"]})
             entries["previous"] = birth.previous
         return (
             child.plan, dict(child.source),

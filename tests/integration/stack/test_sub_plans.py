@@ -79,5 +79,54 @@ def test_a_plan_that_a_step_made_of_other_tasks_is_refused(folder: Path) -> None
     assert "s1" in failures
 
 
+UNFIT = """
+name: unfit
+steps:
+  think: {task: demo.think, with: {words: [x]}}
+  grow:
+    plan:
+      name: joined
+      inputs: {words: {type: list}}
+      steps: {add: {task: demo.join, with: {words: "{{ inputs.words }}"}}}
+      outputs: {word: "{{ steps.add.output }}"}
+    with: {words: "{{ steps.think.output }}"}
+    loop: {until: "True", max_rounds: 2}
+    on_failure: {fall_back: instead}
+  instead: {task: demo.word, with: {text: instead}}
+  act:
+    expand: {plan: "{{ steps.think.output.nothing }}", tasks: [demo.word]}
+    on_failure: continue
+  each:
+    plan:
+      name: times
+      inputs: {times: {type: integer}}
+      steps: {one: {task: demo.word, with: {text: a, times: "{{ inputs.times }}"}}}
+      outputs: "{{ steps.one.output }}"
+    with: {times: "{{ item }}"}
+    for_each: ["2", two, 3]
+    on_failure: continue
+outputs: {grow: "{{ steps.grow.output }}", each: "{{ steps.each.output }}"}
+"""
+
+
+def test_inputs_that_cannot_be_made_are_a_failure_of_their_step(folder: Path) -> None:
+    (folder / "dags" / "unfit.yaml").write_text(UNFIT)
+    told = run(folder, "unfit")
+    assert told["outputs"] == {"grow": "instead", "each": ["aa", None, "aaa"]}
+    assert told["partial"]
+    failures = call(folder, "runs", "logs", "@last", "--failed")[1]
+    assert "input 'words': expected list, given object of 2" in failures
+    assert "input 'times': expected integer, given string \"two\"" in failures
+
+
+def test_what_a_loop_hands_on_fits_what_the_next_round_declares(folder: Path) -> None:
+    text = PLANS["looped"].replace('{default: {word: ""}}', "{type: list, default: []}")
+    text = text.replace("{{ inputs.previous.word }}", "")
+    (folder / "dags" / "wrong.yaml").write_text(text)
+    found, out, err = call(folder, "run", "wrong", "--json")
+    assert found == 1, (out, err)
+    assert "input 'previous': expected list, given object of 1" in call(folder, "runs", "logs", "@last", "--failed")[1]
+
+
 def rows_of(told: Any) -> list[dict[str, Any]]:
     return list(told if isinstance(told, list) else next(value for value in told.values() if isinstance(value, list)))

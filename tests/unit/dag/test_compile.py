@@ -186,7 +186,8 @@ def test_a_sub_plan_is_written_in_between_its_two_ends() -> None:
     assert [step.path for step in compiled.steps] == ["first", "sub/inputs", "sub/one", "sub/two", "sub", "last"]
     enter, one, two, leave = compiled.steps[1:5]
     assert (enter.task, enter.when, enter.effects, enter.inputs_step) == ("plan.inputs", "inputs.go", "none", None)
-    assert enter.with_ == {"root": "{{ steps.first.output }}", "mark": '{{ "{{ data }}" }}'}
+    values = {"root": "{{ steps.first.output }}", "mark": '{{ "{{ data }}" }}'}
+    assert enter.with_ == {"values": values, "declared": {"root": {"type": "string", "required": True}}}
     assert (one.inputs_step, two.inputs_step, leave.inputs_step) == (1, 1, 1)
     assert parents_of(compiled, "sub/one") == ["sub/inputs"]
     assert two.names == {"one": one.no}
