@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.dag.code import tasks_used
 from engine.dag.compiled import CompiledPlan
 from engine.dag.whole import whole_plan
 from engine.errors import UsageError
@@ -19,10 +20,14 @@ from settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan with its sub-plans and its task types' defaults written in, and what it compiles to."""
+    """A plan with its sub-plans and its task types' defaults written in, and what it compiles to.
+
+    ``code`` has the hash of each task type's code, see ``engine.plan.code``.
+    """
 
     plan: Plan
     compiled: CompiledPlan
+    code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -53,7 +58,7 @@ def prepare(plan: str | Path | Plan, settings: Settings) -> Prepared:
         lambda name: find_plan(name, settings.plan_paths),
         registry,
     )
-    prepared = Prepared(frozen, compiled)
+    prepared = Prepared(frozen, compiled, registry.code_hashes(tasks_used(compiled)))
     _check_pools(prepared, settings)
     unknown = [queue for queue in prepared.queues if queue not in settings.queues]
     if unknown:

@@ -41,13 +41,14 @@ RUN = _table(
     "run",
     "id tenant session plan_name plan_version shard:int priority:int inputs state reason partial:bool outputs "
     "idempotency_key created_at:real started_at:real finished_at:real deadline_at:real permits_gone_at:real "
-    "parent_run parent_step_no:int parent_item:int parent_attempt:int round:int depth:int",
+    "parent_run parent_step_no:int parent_item:int parent_attempt:int round:int depth:int code_hashes",
 )
 RUN_TAG = _table("run_tag", "tag run_id")
 STEP = _table(
     "step",
     "run_id step_no:int path task queue phase skill effects fanned:bool parents join_kind attempts_max:int state "
-    "reason tolerated:bool count:int succeeded:int failed:int skipped:int expanded_at:real finished_at:real",
+    "reason tolerated:bool count:int succeeded:int failed:int skipped:int expanded_at:real finished_at:real "
+    "code_hash",
 )
 NODE = _table("node", "run_id step_no:int item:int state attempt:int reason finished_at:real result")
 ATTEMPT = _table(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -45,7 +45,10 @@ class NewRun:
     idempotency_key
         Unique within the tenant; ``None`` makes a new run whatever happened before.
     reuse
-        What is taken over from an earlier run of the same plan version; ``None`` for nothing.
+        What is taken over from an earlier run; ``None`` for nothing.
+    code
+        Hash of each task type's code (see ``engine.plan.code``), kept with each step and handed to the
+        runs below.
     parent
         The attempt at a node that the run stands for; ``None`` for a run of its own.
     """
@@ -63,6 +66,7 @@ class NewRun:
     idempotency_key: str | None = None
     deadline_at: float | None = None
     reuse: Reuse | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
     parent: ChildOf | None = None
 
 
@@ -85,7 +89,7 @@ def submit(database: Database, run: NewRun) -> tuple[str, bool]:
         if connection.scalar(new.returning(RUN.c.id)) is None:
             return _earlier(connection, run), False
         if run.plan.steps:
-            connection.execute(insert(STEP), [_step_row(run.id, step) for step in run.plan.steps])
+            connection.execute(insert(STEP), _step_rows(run))
         if run.reuse is not None:
             take_over(connection, run.id, run.reuse, run.created_at)
         if run.tags:
@@ -119,6 +123,7 @@ def store_plan(connection: Connection, plan: CompiledPlan, source: Mapping[str, 
 def start_children(connection: Connection, shard: int, children: Sequence[NewChild]) -> None:
     """Store runs that stand for nodes; one that is stored already is left as it is."""
     stored: set[str] = set()
+    code = _code_above(connection, {child.row.parent.run_id for child in children if child.row.parent is not None})
     for child in children:
         if child.plan.version not in stored:
             stored.add(child.plan.version)
@@ -127,13 +132,19 @@ def start_children(connection: Connection, shard: int, children: Sequence[NewChi
         run = NewRun(
             id=row.id, tenant=row.tenant, session=row.session, shard=shard, plan=child.plan, plan_source=child.source,
             inputs=row.inputs, created_at=row.created_at, priority=row.priority, deadline_at=row.deadline_at,
-            parent=row.parent,
+            parent=row.parent, code=code.get(row.parent.run_id, {}) if row.parent is not None else {},
         )  # fmt: skip
         new = (
             insert_for(connection.dialect.name, RUN).values(_run_row(run)).on_conflict_do_nothing(index_elements=["id"])
         )
         if connection.scalar(new.returning(RUN.c.id)) is not None and child.plan.steps:
-            connection.execute(insert(STEP), [_step_row(row.id, step) for step in child.plan.steps])
+            connection.execute(insert(STEP), _step_rows(run))
+
+
+def _code_above(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[str, str]]:
+    """What the runs above were submitted with: a scheduler knows no task types, and thus no code of its own."""
+    chosen = select(RUN.c.id, RUN.c.code_hashes).where(RUN.c.id.in_(run_ids), RUN.c.code_hashes.is_not(None))
+    return {row.id: orjson.loads(row.code_hashes) for row in connection.execute(chosen)}
 
 
 def add_command(database: Database, run_id: str, kind: str, arguments: Mapping[str, Any], now: float) -> int:
@@ -186,8 +197,13 @@ def _run_row(run: NewRun) -> dict[str, Any]:
         "idempotency_key": run.idempotency_key,
         "created_at": run.created_at,
         "deadline_at": run.deadline_at,
+        "code_hashes": orjson.dumps(dict(run.code)).decode() if _has_runs_below(run) and run.code else None,
         **(_parent_columns(run.parent) if run.parent is not None else {}),
     }
+
+
+def _has_runs_below(run: NewRun) -> bool:
+    return any(step.child is not None for step in run.plan.steps)
 
 
 def _parent_columns(parent: ChildOf) -> dict[str, Any]:
@@ -199,6 +215,12 @@ def _parent_columns(parent: ChildOf) -> dict[str, Any]:
         "round": parent.round,
         "depth": parent.depth,
     }
+
+
+def _step_rows(run: NewRun) -> list[dict[str, Any]]:
+    from engine.dag.code import step_code  # lazy: reading runs needs nothing of plans
+
+    return [_step_row(run.id, step) | {"code_hash": step_code(step, run.code)} for step in run.plan.steps]
 
 
 def _step_row(run_id: str, step: CompiledStep) -> dict[str, Any]:

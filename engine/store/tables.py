@@ -31,8 +31,8 @@ class PlanVersion(SQLModel, table=True):
 class Run(SQLModel, table=True):
     """One execution of a plan. ``inputs`` and ``outputs`` are values' JSON text.
 
-    A run that stands for a node of another names that node's attempt; the last six columns are empty for
-    all others.
+    A run that stands for a node of another names that node's attempt; the six columns from ``parent_run``
+    are empty for all others. ``code_hashes``, JSON text by task type, is what the runs below it get.
     """
 
     __tablename__ = "run"
@@ -69,6 +69,7 @@ class Run(SQLModel, table=True):
     parent_attempt: int | None = Field(default=None, sa_type=Integer)
     round: int | None = Field(default=None, sa_type=Integer)
     depth: int | None = Field(default=None, sa_type=Integer)
+    code_hashes: str | None = Field(default=None, sa_type=Text)
 
 
 class RunTag(SQLModel, table=True):
@@ -84,6 +85,7 @@ class RunTag(SQLModel, table=True):
 class Step(SQLModel, table=True):
     """A step of a run. The columns up to ``attempts_max`` are the compiled plan's, written once at
     submission, so that readers and the auditor need no plan; ``parents`` is a JSON list of numbers.
+    ``code_hash`` is that of the code which made its results, empty where none is known.
     """
 
     __tablename__ = "step"
@@ -110,6 +112,7 @@ class Step(SQLModel, table=True):
     skipped: int = Field(sa_type=Integer)
     expanded_at: float | None = Field(sa_type=Double)
     finished_at: float | None = Field(sa_type=Double)
+    code_hash: str | None = Field(default=None, sa_type=Text)
 
 
 class Node(SQLModel, table=True):

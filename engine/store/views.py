@@ -46,7 +46,10 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """A step; the counts are of nodes by final state, as the scheduler recorded them at its end."""
+    """A step; the counts are of nodes by final state, as the scheduler recorded them at its end.
+
+    ``code_hash`` is that of the code which made its results; ``None`` where none is known.
+    """
 
     step_no: int
     path: str
@@ -68,6 +71,7 @@ class StepView:
     skipped: int
     expanded_at: float | None
     finished_at: float | None
+    code_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
