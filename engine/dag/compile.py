@@ -228,6 +228,7 @@ def _step(
         when=draft.when,
         when_per_item=draft.when_per_item,
         for_each=step.for_each,
+        max_items=step.max_items,
         max_parallel=step.max_parallel,
         max_failures=step.max_failures,
         retry=step.retry.policy(),
@@ -260,6 +261,7 @@ def _child_runs(draft: Draft, given: int, plan: CompiledPlan | None) -> ChildRun
         if made
         else {},
         steps_max=made.max_steps if made else 0,
+        items_max=made.max_items if made else 0,
     )
 
 

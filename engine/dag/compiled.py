@@ -72,8 +72,9 @@ class ChildRuns:
         The sub-plan, compiled and as JSON data; ``None`` where an earlier step makes it.
     until, rounds_max, time_max_s
         The condition and the bounds of a loop.
-    tasks, steps_max
-        What a plan that an earlier step makes may use, and how many steps it may have.
+    tasks, steps_max, items_max
+        What a plan that an earlier step makes may use, how many steps it may have, and how many items
+        each fan-out in it.
     """
 
     kind: ChildKind
@@ -85,6 +86,7 @@ class ChildRuns:
     time_max_s: float | None = None
     tasks: Mapping[str, TaskFacts] = field(default_factory=dict)
     steps_max: int = 0
+    items_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class CompiledStep:
         Number of the step that stands in for this one, and the reverse.
     timeout_s
         Seconds one attempt may run; ``None`` means no limit.
+    max_items
+        Items a fan-out may have, or the step fails; ``None`` means no limit.
     max_parallel
         Nodes of this step that may be out at once; ``None`` means no limit.
     max_failures
@@ -143,6 +147,7 @@ class CompiledStep:
     when: str | None = None
     when_per_item: bool = False
     for_each: Any = None
+    max_items: int | None = None
     max_parallel: int | None = None
     max_failures: int | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)

@@ -83,6 +83,8 @@ def _follow_references(draft: Draft, problems: Problems) -> None:
             draft.parents.add(position)
             if read:
                 draft.reads.add(position)
+    if isinstance(step.for_each, list) and step.max_items is not None and len(step.for_each) > step.max_items:
+        problems.add(f"it has {len(step.for_each):,} items, and may have {step.max_items:,}", (*where, "for_each"))
     if isinstance(step.for_each, list) and any(has_template(text) for text in texts(step.for_each)):
         problems.add("a list written out holds no templates: refer to one list instead", (*where, "for_each"))
 

@@ -53,7 +53,7 @@ def expanded(data: Any, inputs: Sequence[str], child: ChildRuns, path: str) -> t
     count = _count(plan)
     if count > child.steps_max:
         problems.append(f"it has {count} steps, and may have {child.steps_max}")
-    frozen = _frozen(plan, child.tasks)
+    frozen = _frozen(plan, child)
     try:
         compiled = compile_plan(frozen)
     except PlanError as error:
@@ -93,6 +93,8 @@ def _problems(plan: Plan, child: ChildRuns, above: tuple[str, ...], depth: int) 
         for clause in _NOT_ITS_TO_SAY:
             if getattr(step, clause):
                 yield f"{where}: a plan made by a step says nothing of {clause}"
+        if isinstance(step.for_each, list) and len(step.for_each) > child.items_max:
+            yield f"{where}: it has {len(step.for_each):,} items, and may have {child.items_max:,}"
         if step.expand is not None and step.expand.task_types:
             yield f"{where}: a plan made by a step says nothing of task_types"
         for task in (step.task, *(step.expand.tasks if step.expand is not None else ())):
@@ -120,15 +122,21 @@ def _count(plan: Plan) -> int:
     return sum(1 + (_count(step.plan) if isinstance(step.plan, Plan) else 0) for step in plan.steps.values())
 
 
-def _frozen(plan: Plan, tasks: Mapping[str, TaskFacts]) -> Plan:
+def _frozen(plan: Plan, child: ChildRuns) -> Plan:
+    """``plan`` with what it is bound to written into it: it is stored so, and read again after a crash."""
+    tasks = child.tasks
     steps: dict[str, Step] = {}
     for name, step in plan.steps.items():
         facts = tasks.get(step.task) if step.task is not None else None
+        if isinstance(step.for_each, str):
+            most = child.items_max if step.max_items is None else min(step.max_items, child.items_max)
+            step = step.model_copy(update={"max_items": most})
         if isinstance(step.plan, Plan):
-            step = step.model_copy(update={"plan": _frozen(step.plan, tasks)})
+            step = step.model_copy(update={"plan": _frozen(step.plan, child)})
         elif step.expand is not None:
             known = {task: facts_data(tasks[task]) for task in step.expand.tasks if task in tasks}
-            step = step.model_copy(update={"expand": step.expand.model_copy(update={"task_types": known})})
+            bounds = {"task_types": known, "max_items": min(step.expand.max_items, child.items_max)}
+            step = step.model_copy(update={"expand": step.expand.model_copy(update=bounds)})
         elif facts is not None:
             timeout = step.timeout if step.timeout is not None else facts.timeout_s
             step = step.model_copy(update={"effects": Effects(facts.effects), "queue": facts.queue, "timeout": timeout})

@@ -111,6 +111,8 @@ class Expand(Clause):
     """Task types that it may use."""
     max_steps: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 50
     """Steps that it may have, those of its sub-plans counted."""
+    max_items: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 1_000
+    """Items that each ``for_each`` in it may have."""
     task_types: dict[str, JsonValue] = Field(default_factory=dict)
     """Written by the engine at submission: what it must know of ``tasks``."""
 
@@ -144,6 +146,8 @@ class Step(Clause):
         Discriminator(lambda value: "reference" if isinstance(value, str) else "list"),
     ] | None = None  # fmt: skip
     """A list, or one lone reference to a list: the step becomes one node an item."""
+    max_items: Limit | None = None
+    """Items that ``for_each`` may have: the step fails if there are more."""
     max_parallel: Limit | None = None
     """Nodes of this step that may run at once."""
     max_failures: Annotated[int, Field(ge=0)] | None = None

@@ -100,7 +100,10 @@ class Answers:
 
     def _count(self, request: NeedItems, run: LiveRun, row: RunRow) -> ItemsKnown:
         try:
-            return ItemsKnown(run.id, request.step_no, len(self.items(run, row, request.step_no)))
+            count, step = len(self.items(run, row, request.step_no)), run.step(request.step_no)
+            if step.max_items is not None and count > step.max_items:
+                raise UsageError(f"for_each of {step.path} has {count:,} items, and may have {step.max_items:,}")
+            return ItemsKnown(run.id, request.step_no, count)
         except (UsageError, TaskError) as error:
             return ItemsKnown(run.id, request.step_no, 0, str(error))
 

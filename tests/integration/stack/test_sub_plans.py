@@ -128,5 +128,33 @@ def test_what_a_loop_hands_on_fits_what_the_next_round_declares(folder: Path) ->
     assert "input 'previous': expected list, given object of 1" in call(folder, "runs", "logs", "@last", "--failed")[1]
 
 
+WIDE = """
+@task("demo.wide", effects="none", queue="io")
+def wide() -> dict:
+    each = {"task": "demo.word", "with": {"text": "{{ item }}"}, "for_each": "{{ steps.letters.output }}"}
+    return {"steps": {"letters": {"task": "demo.letters"}, "each": each}}
+
+
+@task("demo.letters", effects="none", queue="io")
+def letters() -> list[str]:
+    return ["a", "b", "c"]
+"""
+
+
+def test_a_fan_out_of_too_many_items_in_a_plan_that_a_step_made_is_refused(folder: Path) -> None:
+    (folder / "jobs.py").write_text(TASKS + WIDE)
+    act = 'expand: {plan: "{{ steps.think.output }}", tasks: [demo.word, demo.letters], max_items: 2}'
+    text = f"name: wide\nsteps:\n  think: {{task: demo.wide}}\n  act:\n    {act}\n"
+    (folder / "dags" / "wide.yaml").write_text(text)
+    found, out, err = call(folder, "run", "wide", "--json")
+    assert found == 1, (out, err)
+    (child,) = [
+        row["run"]
+        for row in rows_of(json.loads(call(folder, "runs", "list", "--children", "-o", "json")[1]))
+        if row["plan"] == "act"
+    ]
+    assert "for_each of each has 3 items, and may have 2" in call(folder, "runs", "show", child)[1]
+
+
 def rows_of(told: Any) -> list[dict[str, Any]]:
     return list(told if isinstance(told, list) else next(value for value in told.values() if isinstance(value, list)))

@@ -286,3 +286,10 @@ def test_compiling_grows_with_the_number_of_steps_and_no_faster() -> None:
     quick = min(seconds(small) for _ in range(2))
     assert quick < 0.5
     assert seconds(large) < max(quick, 0.05) * 8 * 4
+
+
+def test_a_list_of_more_items_than_its_step_may_have_is_a_problem() -> None:
+    step = {"task": "t.x", "for_each": [1, 2, 3], "with": {"a": "{{ item }}"}, "max_items": 2}
+    with pytest.raises(PlanError, match="it has 3 items, and may have 2"):
+        compile_plan(plan_of({"one": step}))
+    assert compile_plan(plan_of({"one": step | {"max_items": 3}})).steps[0].max_items == 3

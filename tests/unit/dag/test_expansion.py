@@ -11,7 +11,7 @@ from engine.errors import PlanError
 FACTS = TaskFacts(
     effects="none", queue="cpu", arguments=frozenset({"a"}), required=frozenset({"a"}), any_argument=False
 )
-CHILD = ChildRuns(ChildKind.EXPAND, 0, tasks={"t.ok": FACTS}, steps_max=3)
+CHILD = ChildRuns(ChildKind.EXPAND, 0, tasks={"t.ok": FACTS}, steps_max=3, items_max=5)
 
 
 def test_a_list_of_steps_gets_what_its_task_types_had_at_submission() -> None:
@@ -38,3 +38,19 @@ def test_every_problem_is_told_at_once() -> None:
 def test_what_is_no_plan_is_refused(data: object) -> None:
     with pytest.raises(PlanError, match="act: "):
         expanded(data, (), CHILD, "act")
+
+
+def test_fan_outs_are_bounded_however_deep_they_are() -> None:
+    inner = {"name": "inner", "steps": {"a": {"task": "t.ok", "with": {"a": "{{ item }}"}, "for_each": [0] * 6}}}
+    steps = {
+        "one": {"task": "t.ok", "with": {"a": 1}},
+        "two": {"plan": inner, "for_each": "{{ steps.one.output }}", "max_items": 9},
+    }
+    with pytest.raises(PlanError, match=r"two\.a: it has 6 items, and may have 5"):
+        expanded({"steps": steps}, (), CHILD, "act")
+    inner["steps"]["a"]["for_each"] = "{{ inputs.x }}"  # type: ignore[index]  # a mapping of mappings
+    inner["inputs"] = {"x": {"default": []}}
+    plan, source = expanded({"steps": steps}, (), CHILD, "act")
+    assert source["steps"]["two"]["max_items"] == 5
+    assert source["steps"]["two"]["plan"]["steps"]["a"]["max_items"] == 5
+    assert {step.path: step.max_items for step in plan.steps} == {"one": None, "two/inputs": 5, "two": 5}

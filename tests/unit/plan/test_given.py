@@ -50,5 +50,5 @@ def test_what_does_not_fit_is_refused_by_name(name: str, value: Any, told: str) 
 
 def test_the_task_that_makes_inputs_fails_for_good_and_names_them_all() -> None:
     function = load_task_modules([]).get("plan.inputs").function
-    with pytest.raises(Permanent, match="input 'count': .*; input 'rows': "):
+    with pytest.raises(Permanent, match=r"input 'count': .*; input 'rows': "):
         function({"count": "many", "rows": "none"}, DECLARED)
