@@ -1,0 +1,1 @@
+"""The benches of ``scripts/bench``: the same work on this engine and on its peers, side by side."""

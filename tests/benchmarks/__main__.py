@@ -1,0 +1,71 @@
+"""`scripts/bench`: choose benches, run them, show the figures; 1 if a bar is missed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tests.benchmarks import against_celery
+from tests.benchmarks.figures import Figure, print_table
+from tests.benchmarks.measuring import machine, say
+from tests.benchmarks.options import Options
+from tests.benchmarks.peer import Skipped
+
+Bench = Callable[[Options], Iterator[Figure]]
+BENCHES: dict[str, Bench] = {
+    "queue": against_celery.queue,
+    "chain": against_celery.chained,
+    "join": against_celery.joined,
+    "hop": against_celery.hop,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is asked for; the exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    options = Options(
+        given.nodes, given.repeats, given.data, tuple(given.files), _names(given.peers), _names(given.shapes)
+    )
+    if given.files and given.bench != "trace":
+        parser.error(f"{given.bench} takes no files")
+    figures: list[Figure] = []
+    for name in BENCHES if given.bench == "all" else (given.bench,):
+        say(f"{name}: {(BENCHES[name].__doc__ or '').splitlines()[0]}")
+        try:
+            for each in BENCHES[name](options):
+                figures.append(each)
+                if given.json:
+                    print(each.as_json(), flush=True)
+        except Skipped as reason:
+            say(f"{name}: skipped: {reason}")
+    if figures and not given.json:
+        print_table(figures, machine())
+    return 1 if any(each.ok is False for each in figures) else 0
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(filter(None, text.split(",")))
+
+
+def _parser() -> argparse.ArgumentParser:
+    listing = "\n".join(f"  {name:<10} {(bench.__doc__ or '').splitlines()[0]}" for name, bench in BENCHES.items())
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"The same work on this engine and its peers, in turn. Exit code 1: a bar is missed.\n\n{listing}",
+    )  # fmt: skip
+    parser.add_argument("bench", choices=[*BENCHES, "all"], metavar="NAME", help="a bench, or all")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="traces for `trace`; default: all")
+    parser.add_argument("--nodes", type=int, metavar="N", help="size of the work, where a bench has one")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="counted turns of each side (default: 5)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="recorded data (default: FLYWHEEL_BENCH_DATA)")
+    parser.add_argument("--peers", metavar="A,B", help="only these peers; an empty text: none")
+    parser.add_argument("--shapes", metavar="A,B", help="only these shapes of `peers`")
+    parser.add_argument("--json", action="store_true", help="one object a line instead of a table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
