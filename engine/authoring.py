@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from engine.errors import Cancelled, Permanent, Retryable
 from engine.plan.decorators import plan, task
+from engine.plan.expand import expand
 from engine.plan.tasktype import TaskContext
 
-__all__ = ["Cancelled", "Permanent", "Retryable", "TaskContext", "plan", "task"]
+__all__ = ["Cancelled", "Permanent", "Retryable", "TaskContext", "expand", "plan", "task"]

@@ -32,8 +32,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _OPTIONS = frozenset({
-    "name", "after", "for_each", "max_items", "max_parallel", "max_failures", "when", "join", "retry", "timeout", "on_failure", "queue",
-    "phase", "skill", "effects", "pools", "description",
+    "name", "after", "for_each", "max_items", "max_parallel", "max_failures", "when", "join", "retry", "timeout",
+    "on_failure", "queue", "phase", "skill", "effects", "pools", "description",
 })  # fmt: skip
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, update_wrapper
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Generic, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
@@ -21,11 +21,14 @@ from engine.errors import PlanError, UsageError
 from engine.plan.model import Plan
 from engine.plan.problems import problems_of
 from engine.plan.ref import Ref, untraced
+from engine.plan.rounds import Looped
 from engine.plan.source import Source
 from engine.plan.trace import Trace, current_trace
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+T = TypeVar("T")
 
 _INPUT_TYPES: dict[Any, str] = {
     str: "string", Path: "string", int: "integer", float: "number", bool: "boolean",
@@ -51,12 +54,44 @@ class PlanFunction(Generic[P, R]):
         if trace is None:
             return self.function(*args, **kwargs)
         given = inspect.signature(self.function).bind(*args, **kwargs).arguments
-        name = self.plan.name.replace("-", "_")
-        return trace.add(name, {"plan": self.plan, "with": given}, self._chosen)  # type: ignore[return-value]  # the reference stands for it
+        return trace.add(self._step_name(), {"plan": self.plan, "with": given}, self._chosen)  # type: ignore[return-value]  # the reference stands for it
+
+    # `self` is a callable here for the reason that `Task.map` gives.
+    def map(self: Callable[Concatenate[T, Q], R], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
+        """One run of the plan an item, each as the first input; the list of their outputs."""
+        mapped: PlanFunction[..., R] = self  # type: ignore[assignment]  # said above
+        return mapped._mapped(items, args, kwargs)
+
+    def _mapped(self, items: Iterable[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[R]:
+        trace = current_trace()
+        if trace is None:
+            return [self.function(item, *args, **kwargs) for item in items]
+        given = inspect.signature(self.function).bind(Ref(("item",)), *args, **kwargs).arguments
+        over = str(items) if isinstance(items, Ref) else to_jsonable_python(list(items))
+        step = {"plan": self.plan, "for_each": over, "with": given}
+        return trace.add(self._step_name(), step, self._chosen)  # type: ignore[return-value]  # the reference stands for it
+
+    def loop(self, *, until: str, max_rounds: int, max_time: float | str | None = None) -> Looped[P, R]:
+        """The plan as one that runs until something holds, each round in a run of its own.
+
+        Parameters
+        ----------
+        until
+            Expression over ``output``, ``round`` and ``inputs`` of a round that ended.
+        max_rounds
+            Rounds after which it stops in any case.
+        max_time
+            Duration after which no round begins; ``None`` means no limit.
+        """
+        bounds = {"until": until, "max_rounds": max_rounds} | ({} if max_time is None else {"max_time": max_time})
+        return Looped(self.function, lambda: self.plan, bounds, self._chosen)
 
     def options(self, **options: Any) -> PlanFunction[P, R]:
         """The same plan with a step's clauses, for use inside another plan."""
         return PlanFunction(self.function, self._fields, {**self._chosen, **options})
+
+    def _step_name(self) -> str:
+        return self.plan.name.replace("-", "_")
 
     @cached_property
     def plan(self) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.authoring import TaskContext, plan, task
+from engine.authoring import TaskContext, expand, plan, task
 
 
 @dataclass
@@ -45,6 +45,11 @@ def inner(tickets: list[Ticket], strict: bool = False) -> list[Verdict]:
     return judge.map(tickets, strict=strict)
 
 
+@plan("typing-better")
+def better(text: str, previous: dict[str, float] | None = None) -> dict[str, float]:
+    return {"score": judge(load(text)[0]).score}
+
+
 @plan("typing-right", tags=["triage"], deadline="2h")
 def right(folder: str, channel: str = "triage") -> dict[str, int]:
     tickets = load.options(retry={"attempts": 3})(folder, limit=10)
@@ -52,7 +57,11 @@ def right(folder: str, channel: str = "triage") -> dict[str, int]:
     first = judge(tickets[0])
     told = publish.options(after=[first])([first, *verdicts], channel=channel)
     shrug.options(when=first.score > 0.5)()
-    return {"told": told, "first": first.ticket}
+    best = better.loop(until="output.score > 0.9", max_rounds=5, max_time="10m").options(name="best")("inbox")
+    each = inner.map([tickets], strict=False)
+    made = expand([judge, "typing.load"], max_steps=10)(each[0], folder=folder)
+    publish(made, channel=str(best.output["score"]))
+    return {"told": told, "first": first.ticket, "rounds": best.rounds}
 
 
 def try_without_an_engine() -> int:

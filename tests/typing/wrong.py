@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.authoring import plan, task
-from tests.typing.right import Ticket, inner, judge, load, publish
+from engine.authoring import expand, plan, task
+from tests.typing.right import Ticket, better, inner, judge, load, publish
 
 
 @plan("typing-wrong")
@@ -21,6 +21,14 @@ def wrong(folder: str) -> dict[str, int]:
     inner(tickets, strict=1)  # arg-type
     inner()  # call-arg
     publish(numbers, channel=folder)
+    best = better.loop(until="output.score > 0.9", max_rounds="5")  # arg-type
+    print(best(3).output)  # arg-type
+    print(best("x").result)  # attr-defined
+    rounds: int = best("x").output  # assignment
+    better.loop(until="output.score > 0.9")  # call-arg
+    inner.map([3])  # list-item
+    expand([3])  # list-item
+    print(rounds)
     return {"told": told}  # dict-item
 
 

@@ -79,6 +79,10 @@ def test_a_plan_that_a_step_made_of_other_tasks_is_refused(folder: Path) -> None
     assert "s1" in failures
 
 
+def test_the_same_plans_in_python_run_too(folder: Path) -> None:
+    assert run(folder, "jobs.py:looped")["outputs"] == {"word": "ababab", "rounds": 3}
+
+
 UNFIT = """
 name: unfit
 steps:

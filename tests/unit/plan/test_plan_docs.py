@@ -13,11 +13,12 @@ from engine.dag.whole import whole_plan
 from engine.errors import NotFound
 from engine.plan.clauses import AtLeast, FallBack, Retry, Tolerate
 from engine.plan.files import load_plan, read_plan
-from engine.plan.model import Input, Plan, Step
+from engine.plan.model import Input, Plan, Step, plan_data, plan_hash
 from engine.plan.registry import load_task_modules
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "plans.md").read_text("utf-8")
+SUB_PLANS = (DOCS / "sub-plans.md").read_text("utf-8")
 GALLERY = (DOCS / "gallery.md").read_text("utf-8")
 REGISTRY = load_task_modules(["tasks"])
 BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -75,6 +76,21 @@ def test_the_example_in_python_is_a_plan(tmp_path: Path) -> None:
     file.write_text(text)
     plan = load_plan(f"{file}:word_count")
     assert [step.path for step in compile_plan(plan).steps] == ["count", "total"]
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of docs/sub-plans.md as one file, read once: its tasks register themselves."""
+    file = tmp_path_factory.mktemp("page") / "jobs.py"
+    file.write_text("".join(re.findall(r"^```python\n(.*?)^```", SUB_PLANS, re.MULTILINE | re.DOTALL)))
+    return file
+
+
+@pytest.mark.parametrize("name", ["mapped", "looped", "expanded"])
+def test_python_plans_that_start_runs_have_the_versions_of_their_yaml(jobs: Path, name: str) -> None:
+    (text,) = [text for text in BLOCK.findall(SUB_PLANS) if text.startswith(f"name: {name}\n")]
+    assert plan_data(load_plan(f"{jobs}:{name}")) == plan_data(read_plan(text.encode(), "example.yaml"))
+    assert plan_hash(load_plan(f"{jobs}:{name}")) == plan_hash(read_plan(text.encode(), "example.yaml"))
 
 
 def test_the_gallery_has_five_plans_that_compile_and_can_be_run_without_inputs() -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from engine.errors import NotFound, Permanent, UsageError
 from engine.plan.binding import bind, dump
 from engine.plan.decorators import plan, task
+from engine.plan.expand import expand
 from engine.plan.files import load_plan, read_plan
 from engine.plan.local import local_context
 from engine.plan.model import plan_hash
@@ -188,3 +189,28 @@ def test_a_python_plan_is_loaded_from_its_file(tmp_path: Path) -> None:
     assert load_plan(f"{file}:nightly_run").steps["hello"].task == "nightly.hello"
     with pytest.raises(NotFound, match="has no plan 'nightly'"):
         load_plan(f"{file}:nightly")
+
+
+@plan("tripled")
+def tripled(number: int, previous: int = 1, round: int = 1) -> int:  # noqa: A002 - what loops call it
+    return previous * number * round
+
+
+def test_loops_and_mapped_plans_run_without_an_engine() -> None:
+    assert tripled.map([1, 2], previous=5) == [5, 10]
+    three = tripled.loop(until="output > 40", max_rounds=9)(3)
+    assert (three.output, three.rounds, three.stopped_by) == (162, 3, "until")
+    bounded = tripled.loop(until="False", max_rounds=2)(number=3)
+    assert (bounded.output, bounded.rounds, bounded.stopped_by) == (18, 2, "max_rounds")
+
+
+def test_a_plan_that_a_step_made_is_for_an_engine_and_comes_from_a_step() -> None:
+    with pytest.raises(UsageError, match="only an engine"):
+        expand(["demo.scan"])({"steps": {}})
+
+    @plan("made")
+    def made() -> None:
+        expand(["demo.scan"])({"steps": {}})
+
+    with pytest.raises(UsageError, match="output of an earlier step"):
+        made.plan  # noqa: B018 - tracing is what fails
