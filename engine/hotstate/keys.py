@@ -45,6 +45,10 @@ class Keys:
         """Stream of reports to the shard's scheduler."""
         return f"{self.prefix}reports:{shard}"
 
+    def outline(self, shard: int) -> str:
+        """What the shard's scheduler has learned, in brief."""
+        return f"{self.prefix}outline:{shard}"
+
     def stop(self, token: str) -> str:
         """Flag that tells a delivery's bodies to stop."""
         return f"{self.stop_prefix}{token}"

@@ -215,6 +215,11 @@ class RedisHotState:
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:
     iterator = iter(items)
+    @translated
+    def write_outline(self, shard: int, outline: str) -> None:
+        """Tell workers what the shard has learned, in place of what they were told before."""
+        self._redis.set(self._keys.outline(shard), outline)
+
     while part := list(islice(iterator, _BATCH)):
         yield part
 

@@ -14,28 +14,13 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from engine.learning.kinds import Kind
+from engine.learning.rows import Key, LearnedRow
 
 KINDS_MAX, STEPS_MAX = 8000, 2000
 FEW = 3
 """A step with fewer observations than this is answered for by its task type."""
-
-Key = tuple[str, str, str]
-"""(plan, path, task) of a step's bodies; ("", "", task) of a task type's; (plan, path, "") of a condition."""
-
-
-@dataclass(frozen=True, slots=True)
-class LearnedRow:
-    """One kind as it is stored. ``facts`` is JSON data."""
-
-    plan: str
-    path: str
-    task: str
-    seen_at: float
-    facts: dict[str, Any]
 
 
 class Knowledge:
@@ -125,6 +110,11 @@ class Knowledge:
 
     # --- what is kept ---------------------------------------------------------------------------
 
+    def clear(self) -> None:
+        """Forget everything, as if nothing had ever been observed or loaded."""
+        for kept in (self._kinds, self._steps, self._changed, self._gone):
+            kept.clear()
+
     def kinds(self) -> Iterator[tuple[Key, Kind]]:
         """All that is known, for people who look."""
         yield from self._kinds.items()
@@ -140,7 +130,7 @@ class Knowledge:
     def stored(self, rows: Iterable[LearnedRow], gone: Iterable[Key]) -> None:
         """What ``unstored`` gave is durable now, and nothing was observed since."""
         for row in rows:
-            self._changed.pop((row.plan, row.path, row.task), None)
+            self._changed.pop(row.key, None)
         for key in gone:
             self._gone.pop(key, None)
 
@@ -151,15 +141,14 @@ class Knowledge:
                 kind = Kind.of(row.facts, row.seen_at)
             except (ValueError, TypeError, AttributeError):
                 continue  # of another engine's form: learned anew
-            self._take(((row.plan, row.path, row.task), kind))
+            self._take(row.key, kind)
 
     def merge(self, other: Knowledge) -> None:
         """Take in what another scheduler knows."""
         for key, kind in other.kinds():
-            self._take((key, Kind.of(kind.facts(), kind.seen_at)))
+            self._take(key, Kind.of(kind.facts(), kind.seen_at))
 
-    def _take(self, entry: tuple[Key, Kind]) -> None:
-        key, kind = entry
+    def _take(self, key: Key, kind: Kind) -> None:
         known = self._kinds.get(key)
         if known is not None:
             known.merge(kind)

@@ -23,6 +23,7 @@ from engine.runtime.credibility import judged
 from engine.runtime.deliveries import Deliveries
 from engine.runtime.inflight import Inflight
 from engine.runtime.intake import Intake
+from engine.runtime.learning import Learning
 from engine.runtime.offspring import Offspring
 from engine.runtime.ports import RunRow
 from engine.runtime.rooms import Rooms
@@ -64,7 +65,8 @@ class Leader:
 
     def __init__(self, shard: int, epoch: int, world: World, pace: Pace, policy: Policy, limits: Limits) -> None:
         self._shard, self._epoch, self._world, self._pace = shard, epoch, world, pace
-        self._core = Core(policy)
+        self._learning = Learning(shard, epoch, world)
+        self._core = Core(policy, self._learning.knowledge)
         self._rows: dict[str, RunRow] = {}
         self._values = Values(world.journal, world.artefacts)
         self._answers = Answers(self._values)
@@ -89,6 +91,7 @@ class Leader:
         """
         if not self._commit():
             return
+        self._learning.turn()
         if not self._loaded:
             self._load()
             return
@@ -109,6 +112,10 @@ class Leader:
         self._dispatch()
         if self._commit():
             self._after_commit()
+
+    def leave(self) -> None:
+        """Another may lead from now on. Raises ``Fenced`` or ``Unavailable``."""
+        self._learning.leave()
 
     def _load(self) -> None:
         """Take up the shard's unfinished runs, before the first report is read.
@@ -232,6 +239,7 @@ class Leader:
                 except Unavailable as error:
                     self._complain("values.unavailable", error)
                     return
+                self._learning.answered(event, run)
                 self._absorb(self._core.decide([event], self._world.clock.now()))
             self._requests.popleft()
 
@@ -271,6 +279,7 @@ class Leader:
                 self._values.put_error(record.run_id, record.step_no, record.error.message)
             elif isinstance(record, RunChanged):
                 self._children.changed(record)
+        self._learning.take_in(verdict.records, self._core.runs)
         self._uncommitted += verdict.records
         self._requests += verdict.requests
         self._effects += verdict.effects

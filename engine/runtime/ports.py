@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from engine.learning.rows import Key, Learned, LearnedRow
 from engine.scheduling.records import Record
 from engine.scheduling.snapshot import (
     AttemptRow,
@@ -71,6 +72,20 @@ class Journal(Protocol):
 
     def paused_queues(self) -> frozenset[str]:
         """The queues to which nothing is to be dispatched."""
+
+    def learned(self, shard: int, known: int | None) -> Learned | None:
+        """What is stored of what was learned; ``None`` if its generation is ``known``: nothing was reset.
+
+        A kind that this shard has not stored is that of another shard, if one has.
+        """
+
+    def keep_learned(
+        self, shard: int, epoch: int, generation: int, rows: Sequence[LearnedRow], gone: Sequence[Key]
+    ) -> bool:
+        """Store what was learned, and delete the kinds ``gone``. Raises ``Fenced``.
+
+        ``False``, and nothing is stored, if there was a reset since ``generation``.
+        """
 
     def load(self, run_id: str) -> RunSnapshot:
         """What the journal knows of one run, results left out."""
@@ -178,6 +193,9 @@ class HotState(Protocol):
 
 class Publisher(Protocol):
     """The broker."""
+
+    def write_outline(self, shard: int, outline: str) -> None:
+        """Tell workers what the shard has learned, in place of what they were told before."""
 
     def publish(self, deliveries: Sequence[Delivery], priority: Mapping[str, int] | None = None) -> None:
         """Send deliveries, pipelined, in order. On error any part of them may have been sent."""

@@ -49,9 +49,12 @@ class ShardService:
 
     def stand_down(self) -> None:
         """Give the lease up, so that another need not wait for it to run out."""
-        if self._leader is not None:
-            self._leader = None
-            self._world.journal.release(self._shard, self._epoch)
+        leader, self._leader = self._leader, None
+        if leader is not None:
+            try:
+                leader.leave()
+            finally:
+                self._world.journal.release(self._shard, self._epoch)
 
     def _try_to_lead(self) -> None:
         epoch = self._world.journal.acquire(self._shard, self._owner, self._pace.lease_s)

@@ -45,8 +45,6 @@ def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str)
     if report.tries or report.outcome is not Outcome.OK:
         trouble = troubled(run, no, report.item)
     attempt = _record_repeated_tries(turn, run, no, report, trouble, worker)
-    if report.begun_at is not None and report.ended_at is not None:
-        turn.durations.observe(run.step(no).task, report.ended_at - report.begun_at)
     if report.outcome is Outcome.OK:
         succeed(turn, run, no, report, attempt, worker)
     elif trouble is not None:

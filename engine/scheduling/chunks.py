@@ -11,21 +11,34 @@ import math
 
 from engine.dag.compiled import CompiledStep
 from engine.plan.tasktype import Effects
-from engine.scheduling.durations import NODE_S, Durations
+from engine.scheduling.odds import Odds
 from engine.scheduling.state import Policy
 
+MESSAGE_S = 0.001
+"""What a message of its own costs, however short its body: the broker's time."""
+NODE_S = 0.0002
+"""What a node costs inside a chunk, however short its body: claim, begin, report."""
+UNKNOWN_S = 1.0
+"""What a body is taken to last before one of its kind has ended."""
 
-def node_cost_s(step: CompiledStep, durations: Durations) -> float:
+
+def message_cost_s(plan: str, step: CompiledStep, odds: Odds) -> float:
+    """Expected seconds that one node of the step occupies a slot, in a message of its own."""
+    known_s = odds.typical_s(plan, step.path, step.task)
+    return max(MESSAGE_S, UNKNOWN_S if known_s is None else known_s)
+
+
+def node_cost_s(plan: str, step: CompiledStep, odds: Odds) -> float:
     """Expected seconds that one node of the step occupies a slot, as it will travel."""
-    known_s = durations.known_s(step.task)
+    known_s = odds.typical_s(plan, step.path, step.task)
     if step.effects == Effects.EXTERNAL or known_s is None:
-        return durations.estimate_s(step.task)
+        return message_cost_s(plan, step, odds)
     return max(NODE_S, known_s)
 
 
-def chunk_size(step: CompiledStep, durations: Durations, policy: Policy, at_hand: int, slots: int) -> int:
+def chunk_size(plan: str, step: CompiledStep, odds: Odds, policy: Policy, at_hand: int, slots: int) -> int:
     """Nodes of ``step`` that go into one message, of ``at_hand`` that could go out now."""
-    known_s = durations.known_s(step.task)
+    known_s = odds.typical_s(plan, step.path, step.task)
     if step.effects == Effects.EXTERNAL or known_s is None or step.child is not None:
         return 1
     by_time = int(policy.chunk_s / max(NODE_S, known_s))

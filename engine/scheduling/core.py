@@ -14,7 +14,6 @@ from engine.dag.compiled import CompiledPlan
 from engine.errors import Conflict
 from engine.scheduling import attempts, commands, races, restoring, steps
 from engine.scheduling.dispatch import Parked, dispatch
-from engine.scheduling.durations import Durations
 from engine.scheduling.events import (
     AttemptLost,
     BeginAsked,
@@ -35,6 +34,7 @@ from engine.scheduling.events import (
     Unpackable,
     Verdict,
 )
+from engine.scheduling.odds import NoOdds, Odds
 from engine.scheduling.outstanding import Outstanding, Room
 from engine.scheduling.ready import Ready
 from engine.scheduling.records import Begun, CommandHandled, RunState, StepState
@@ -47,12 +47,12 @@ from engine.wire import ErrorInfo, NodeReport, Outcome, real_item
 class Core:
     """Every live run of one shard. ``plan_pools`` are the limits of pools that plans declare."""
 
-    def __init__(self, policy: Policy | None = None) -> None:
+    def __init__(self, policy: Policy | None = None, odds: Odds | None = None) -> None:
         self.runs: dict[str, LiveRun] = {}
         self._policy = policy or Policy()
         self._ready = Ready()
         self._outstanding = Outstanding()
-        self._durations = Durations()
+        self._odds = NoOdds() if odds is None else odds
         self._timers = Timers()
         self._parked = Parked()
         self.plan_pools: dict[str, int] = {}
@@ -120,7 +120,7 @@ class Core:
         return self._outstanding.pools
 
     def _turn(self, now: float) -> Turn:
-        return Turn(now, self._policy, self._ready, self._outstanding, self._durations, self._timers)
+        return Turn(now, self._policy, self._ready, self._outstanding, self._odds, self._timers)
 
     def _apply(self, turn: Turn, event: Event) -> None:
         if isinstance(event, TimePassed):

@@ -42,7 +42,7 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
             if run.state is not RunState.RUNNING or not run.steps[no].dispatchable:
                 turn.ready.drop_first(queue)
                 continue
-            estimate_s = node_cost_s(run.step(no), turn.durations)
+            estimate_s = node_cost_s(run.plan.name, run.step(no), turn.odds)
             if run.step(no).child is not None:
                 window = max(0, turn.policy.children_max - turn.outstanding.count(queue))
             else:
@@ -56,7 +56,8 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
                 if _limited_elsewhere(run, no):
                     parked.sources.append((run, no))
                 continue
-            size = chunk_size(run.step(no), turn.durations, turn.policy, min(window, allowed), slots)
+            at_hand = min(window, allowed)
+            size = chunk_size(run.plan.name, run.step(no), turn.odds, turn.policy, at_hand, slots)
             count = min(window, max(fair, size), allowed, left)
             sent = _send(turn, run, no, count, estimate_s, pools, tokens)
             chunks += _cut(run, sent, size)

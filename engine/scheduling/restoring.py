@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from engine.dag.compiled import CompiledPlan, OnFailure
 from engine.plan.tasktype import Effects
+from engine.scheduling.chunks import message_cost_s
 from engine.scheduling.events import RevokeRun
 from engine.scheduling.records import AttemptEnded, NodeState, RunChanged, RunState, StepState
 from engine.scheduling.snapshot import AttemptRow, ExtraRow, RunSnapshot, StepRow
@@ -108,7 +109,7 @@ def _restore_attempt(turn: Turn, run: LiveRun, row: AttemptRow) -> None:
     node, progress = (row.step_no, row.item), run.steps[row.step_no]
     progress.cursor = max(progress.cursor, row.item + 1)
     if row.outcome is None:
-        estimate_s = turn.durations.estimate_s(run.step(row.step_no).task)
+        estimate_s = message_cost_s(run.plan.name, run.step(row.step_no), turn.odds)
         active = Active(row.attempt, row.kind, row.queue, estimate_s, row.dispatched_at, row.begun_at)
         run.active[node] = active
         progress.out += 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 
-from engine.scheduling.durations import Durations
 from engine.scheduling.events import Effect, Request, Verdict
+from engine.scheduling.odds import Odds
 from engine.scheduling.outstanding import Outstanding
 from engine.scheduling.ready import Ready
 from engine.scheduling.records import Record
@@ -55,7 +55,7 @@ class Turn:
     policy: Policy
     ready: Ready
     outstanding: Outstanding
-    durations: Durations
+    odds: Odds
     timers: Timers
     verdict: Verdict = field(default_factory=Verdict)
 

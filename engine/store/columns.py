@@ -64,4 +64,6 @@ DECISION = _table("decision", "run_id number:big kind reason at:real step_no:int
 LOG_LINE = _table("log_line", "run_id number:big step_no:int item:int attempt:int text")
 COMMAND = _table("command", "id:int run_id shard:int kind arguments created_at:real handled_at:real error")
 SHARD = _table("shard", "shard:int owner epoch:big lease_until:real")
+LEARNED = _table("learned", "shard:int plan path task seen_at:real facts")
+LEARNED_GENERATION = _table("learned_generation", "id:int generation:big")
 PAUSED_QUEUE = _table("paused_queue", "queue paused_at:real")

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from engine.learning.rows import Key, Learned, LearnedRow
 from engine.runtime.ports import ChildEnd, CommandRow, NewChild, RunRow, RunSnapshot
 from engine.scheduling.records import Record
 from engine.store import controls, leases, loading, submission
+from engine.store import learned as learning
 from engine.store.arrivals import Arrivals
 from engine.store.engines import Database
 from engine.store.schema import migrate
@@ -86,6 +88,18 @@ class SqlJournal:
     def paused_queues(self) -> frozenset[str]:
         """The queues to which nothing is to be dispatched."""
         return controls.paused_queues(self.database)
+
+    def learned(self, shard: int, known: int | None) -> Learned | None:
+        """What is stored of what was learned; ``None`` if its generation is ``known``: nothing was reset."""
+        return learning.learned(self.database, shard, known)
+
+    def keep_learned(
+        self, shard: int, epoch: int, generation: int, rows: Sequence[LearnedRow], gone: Sequence[Key]
+    ) -> bool:
+        """Store what was learned and delete ``gone``; ``False`` if there was a reset. Raises ``Fenced``."""
+        with self.database.writing(f"keep what shard {shard} learned") as connection:
+            leases.check_fence(connection, shard, epoch)
+            return learning.keep(connection, shard, generation, rows, gone)
 
     def load(self, run_id: str) -> RunSnapshot:
         """What the journal knows of one run, results left out. Raises ``NotFound``."""

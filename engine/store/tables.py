@@ -236,6 +236,31 @@ class Shard(SQLModel, table=True):
     lease_until: float = Field(sa_type=Double)
 
 
+class Learned(SQLModel, table=True):
+    """What a shard's scheduler learned of one kind. ``facts`` is JSON text.
+
+    A step's kind has a plan, a path and a task; a task type's only the task; a condition's no task.
+    """
+
+    __tablename__ = "learned"
+
+    shard: int = Field(primary_key=True, sa_type=Integer, sa_column_kwargs={"autoincrement": False})
+    plan: str = Field(primary_key=True, sa_type=Text)
+    path: str = Field(primary_key=True, sa_type=Text)
+    task: str = Field(primary_key=True, sa_type=Text)
+    seen_at: float = Field(sa_type=Double)
+    facts: str = Field(sa_type=Text)
+
+
+class LearnedGeneration(SQLModel, table=True):
+    """One row: how often what was learned has been reset."""
+
+    __tablename__ = "learned_generation"
+
+    id: int = Field(primary_key=True, sa_type=Integer, sa_column_kwargs={"autoincrement": False})
+    generation: int = Field(sa_type=BigInteger)
+
+
 class PausedQueue(SQLModel, table=True):
     """A queue to which nothing is dispatched until its row is gone."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.errors import Fenced, NotFound
+from engine.learning.rows import Key, Learned, LearnedRow
 from engine.scheduling.records import (
     AttemptEnded,
     Begun,
@@ -77,6 +78,7 @@ class SimJournal:
     epoch: int = 0
     owner: str = ""
     lease_until: float = -1.0
+    kinds: dict[Key, LearnedRow] = field(default_factory=dict)
     commits: int = 0
     log: list[tuple[Record, ...]] = field(default_factory=list)
 
@@ -136,6 +138,18 @@ class SimJournal:
 
     def paused_queues(self) -> frozenset[str]:
         return frozenset()
+
+    def learned(self, shard: int, known: int | None) -> Learned | None:
+        return None if known == 0 else Learned(0, list(self.kinds.values()))
+
+    def keep_learned(
+        self, shard: int, epoch: int, generation: int, rows: Sequence[LearnedRow], gone: Sequence[Key]
+    ) -> bool:
+        self._fence(epoch)
+        self.kinds.update((row.key, row) for row in rows)
+        for key in gone:
+            self.kinds.pop(key, None)
+        return True
 
     def load(self, run_id: str) -> RunSnapshot:
         if run_id not in self.runs:

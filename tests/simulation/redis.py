@@ -166,6 +166,9 @@ class SimRedis:
         self.data.buckets[bucket] = (tokens - granted, self.driver.now)
         return granted, max(0.001, (1 - (tokens - granted)) / per_s)
 
+    def write_outline(self, shard: int, outline: str) -> None:
+        pass
+
     # --- the workers' side ----------------------------------------------------------------------------
 
     def push(self, queue: str, message: bytes) -> None:

@@ -17,11 +17,11 @@ import orjson
 
 from engine.dag.compiled import CompiledPlan
 from engine.errors import Unavailable
+from engine.learning.knowledge import Knowledge
 from engine.runtime import faults as fault_points
 from engine.runtime import inflight, leader, service
 from engine.runtime.ports import CommandRow, NewChild, RunRow
 from engine.runtime.world import Limits, Pace, Rate
-from engine.scheduling.durations import Durations
 from engine.scheduling.records import Record, RunChanged, RunState
 from engine.scheduling.state import Policy
 from tests.simulation.audit import Audit
@@ -270,16 +270,16 @@ def _engine_in(sim: Simulation) -> Iterator[None]:
     """The engine's fault points and logs lead into ``sim``."""
     quiet = _Log(sim)
     kept = fault_points.point, leader.log, inflight.log, service.log
-    known_s = Durations.known_s
+    typical_s = Knowledge.typical_s
     fault_points.point = sim.point
     leader.log = inflight.log = service.log = quiet
     if sim.durations_known:
-        Durations.known_s = lambda self, task: known_s(self, task) or 0.01  # type: ignore[method-assign]
+        Knowledge.typical_s = lambda self, *kind: typical_s(self, *kind) or 0.01  # type: ignore[method-assign]
     try:
         yield
     finally:
         fault_points.point, leader.log, inflight.log, service.log = kept
-        Durations.known_s = known_s  # type: ignore[method-assign]
+        Knowledge.typical_s = typical_s  # type: ignore[method-assign]
 
 
 class _Log:

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from engine.learning.kinds import BRANCHES_KEPT, DURATIONS_KEPT, ENDS_KEPT, HALF_LIFE_S
-from engine.learning.knowledge import Knowledge, LearnedRow
+from engine.learning.knowledge import Knowledge
+from engine.learning.rows import LearnedRow
 from engine.scheduling.odds import NoOdds, Odds
 
 NOW = 1_700_000_000.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.dag.compiled import CompiledPlan, CompiledStep, Join, JoinKind
+from engine.learning.knowledge import Knowledge
 from engine.plan.retry import RetryPolicy, Wait
 from engine.scheduling.core import Core
 from engine.scheduling.events import Chunk, Event, NeedOutputs, OutputsKnown, Placement, Reported, Verdict
 from engine.scheduling.outstanding import Room
-from engine.scheduling.records import Record, RunState
+from engine.scheduling.records import AttemptEnded, Record, RunState
 from engine.scheduling.snapshot import RunRow, RunSnapshot
 from engine.scheduling.state import Policy
 from engine.wire import ErrorInfo, NodeReport, Outcome
@@ -44,12 +45,13 @@ class OneRun:
         self.plan, self.policy, self.now = plan, policy or Policy(), NOW
         self.journal = SimJournal(Driver(0), epoch=1)
         self.journal.submit(RunRow("r", "t", "s", "p", "v", '{"v":{}}', 0, RunState.PENDING, "", NOW))
-        self.core = Core(self.policy)
+        self.odds = Knowledge()
+        self.core = Core(self.policy, self.odds)
         self._keep(self.core.take(self.journal.load("r"), plan, self.now))
 
     def restart(self) -> None:
         """Another scheduler takes the run up from the journal."""
-        self.core = Core(self.policy)
+        self.core = Core(self.policy, self.odds)
         row = self.journal.load("r")
         if not row.run.state.final:
             self._keep(self.core.take(row, self.plan, self.now))
@@ -94,6 +96,10 @@ class OneRun:
     def _keep(self, verdict: Verdict) -> list[Record]:
         self.journal.commit(0, 1, verdict.records)
         records = list(verdict.records)
+        for record in records:
+            if isinstance(record, AttemptEnded) and record.begun_at is not None and record.ended_at is not None:
+                step, seconds = self.plan.steps[record.step_no], record.ended_at - record.begun_at
+                self.odds.observe_bodies(self.plan.name, step.path, step.task, [seconds], self.now)
         for request in verdict.requests:
             if isinstance(request, NeedOutputs):
                 records += self._keep(self.core.decide([OutputsKnown("r", None)], self.now))

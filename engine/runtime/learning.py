@@ -1,0 +1,147 @@
+"""What one shard's scheduler learns from its runs: taken in as it is decided, stored and told as time goes.
+
+Learning never holds up a run: what cannot be read or stored is tried again later, and a crash loses
+the last seconds of it. It is no part of a run's state, so losing or resetting it changes how runs are
+scheduled and never what they give.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from engine.errors import Unavailable
+from engine.learning.knowledge import Knowledge
+from engine.learning.outline import outline
+from engine.runtime.world import World
+from engine.scheduling.events import ConditionKnown, Event, PageKnown
+from engine.scheduling.records import AttemptEnded, Record, RunChanged, StepExpanded
+from engine.scheduling.state import LiveRun
+from engine.wire import Outcome
+
+log = structlog.get_logger(__name__)
+
+LOOK_S = 1.0
+"""How soon a reset is noticed."""
+STORE_S, STORE_AFTER_RUN_S = 2.0, 1.0
+"""Seconds between two stores, and where a run ended since."""
+TELL_S = 10.0
+"""Seconds between two outlines for workers."""
+_ROWS_AT_ONCE = 500
+
+_FAILED = (Outcome.FAILED, Outcome.TIMED_OUT)
+
+
+class Learning:
+    """Learns on behalf of one shard. ``knowledge`` is what the core asks.
+
+    Knows nothing before the first ``turn`` that could read what is stored.
+    """
+
+    def __init__(self, shard: int, epoch: int, world: World) -> None:
+        self._shard, self._epoch, self._world = shard, epoch, world
+        self.knowledge = Knowledge()
+        self._generation: int | None = None
+        self._look_at = self._store_at = self._tell_at = float("-inf")
+        self._stored_at = float("-inf")
+        self._untold = False
+
+    def take_in(self, records: Iterable[Record], runs: Mapping[str, LiveRun]) -> None:
+        """Learn from what the core decided. Once a node, so nothing here but gathering."""
+        seconds: dict[tuple[str, int, bool], list[float]] = defaultdict(list)
+        ends: dict[tuple[str, int, bool], int] = defaultdict(int)
+        for record in records:
+            if isinstance(record, AttemptEnded):
+                ok = record.outcome is Outcome.OK
+                if not ok and record.outcome not in _FAILED:
+                    continue
+                key = (record.run_id, record.step_no, ok)
+                ends[key] += 1
+                if record.begun_at is not None and record.ended_at is not None:
+                    seconds[key].append(record.ended_at - record.begun_at)
+            elif isinstance(record, StepExpanded):
+                run = runs.get(record.run_id)
+                if run is not None and run.step(record.step_no).fanned:
+                    path = run.step(record.step_no).path
+                    self.knowledge.observe_items(run.plan.name, path, record.count, record.at)
+            elif isinstance(record, RunChanged) and record.state.final:
+                self._store_at = min(self._store_at, self._stored_at + STORE_AFTER_RUN_S)
+        if ends:
+            self._observe(seconds, ends, runs)
+
+    def answered(self, event: Event, run: LiveRun) -> None:
+        """Learn from the value of a step's condition, if ``event`` tells one."""
+        if isinstance(event, ConditionKnown) and event.error is None:
+            held, refused = int(event.holds), int(not event.holds)
+        elif isinstance(event, PageKnown) and event.error is None:
+            refused = len(event.skipped)
+            held = event.high - event.low - refused
+        else:
+            return
+        path = run.step(event.step_no).path
+        self.knowledge.observe_branch(run.plan.name, path, held, refused, self._world.clock.now())
+
+    def turn(self) -> None:
+        """Read, store and tell what is due. Raises ``Fenced``."""
+        now = self._world.clock.monotonic()
+        try:
+            if now >= self._look_at:
+                self._look_at = now + LOOK_S
+                self._read()
+            if now >= self._store_at and self._generation is not None:
+                self._store(now)
+            if self._untold and now >= self._tell_at:
+                self._tell_at = now + TELL_S
+                self._world.hot.write_outline(self._shard, outline(self.knowledge))
+                self._untold = False
+        except Unavailable as error:
+            log.info("learning.waits", shard=self._shard, why=str(error))
+
+    def leave(self) -> None:
+        """Store what is not stored yet: another may lead from now on. Raises ``Fenced`` or ``Unavailable``."""
+        if self._generation is not None:
+            self._store(self._world.clock.monotonic())
+
+    def _observe(
+        self,
+        seconds: Mapping[tuple[str, int, bool], list[float]],
+        ends: Mapping[tuple[str, int, bool], int],
+        runs: Mapping[str, LiveRun],
+    ) -> None:
+        at = self._world.clock.now()
+        for key, count in ends.items():
+            run_id, step_no, ok = key
+            run = runs.get(run_id)
+            if run is None:
+                continue
+            step = run.step(step_no)
+            taken = seconds.get(key)
+            if taken:
+                self.knowledge.observe_bodies(run.plan.name, step.path, step.task, taken, at, ok=ok)
+            self.knowledge.observe_ends(run.plan.name, step.path, step.task, count * ok, count * (not ok), at)
+
+    def _read(self) -> None:
+        """Take in what is stored, at first and again after a reset, which what was in memory does not survive."""
+        found = self._world.journal.learned(self._shard, self._generation)
+        if found is None:
+            return
+        if self._generation is not None:
+            log.info("learning.reset", shard=self._shard, generation=found.generation)
+            self.knowledge.clear()
+        self.knowledge.load(found.rows)
+        self._generation = found.generation
+        self._untold = True
+
+    def _store(self, now: float) -> None:
+        self._store_at = now + STORE_S
+        rows, gone = self.knowledge.unstored(_ROWS_AT_ONCE)
+        if not rows and not gone:
+            return
+        self._stored_at, self._untold = now, True
+        assert self._generation is not None
+        if self._world.journal.keep_learned(self._shard, self._epoch, self._generation, rows, gone):
+            self.knowledge.stored(rows, gone)
+        else:
+            self._look_at = float("-inf")  # it was reset: read anew with the next turn
