@@ -64,6 +64,13 @@ class Scheduling(BaseModel):
         le=100_000,
         description="Reports handled in one commit at most: bounds both the transaction and the delay of the first.",
     )
+    children_max: int = Field(
+        default=200,
+        ge=1,
+        le=100_000,
+        description="Runs started for nodes (sub-plans over items, loops, plans made by steps) that may live at once, "
+        "for each depth of nesting: the memory that a batch of many items takes in the scheduler.",
+    )
     losses_max: int = Field(
         default=3,
         ge=1,

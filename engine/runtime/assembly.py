@@ -81,7 +81,10 @@ def pace_of(settings: Settings) -> Pace:
 
 def policy_of(settings: Settings) -> Policy:
     """The core's numbers, as set."""
-    return Policy(losses_max=settings.losses_max, window_s=settings.window_s, chunk_s=settings.chunk_s)
+    return Policy(
+        losses_max=settings.losses_max, window_s=settings.window_s, chunk_s=settings.chunk_s,
+        children_max=settings.children_max,
+    )  # fmt: skip
 
 
 def limits_of(settings: Settings) -> Limits:
