@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from settings.errors import SettingsError
-    from settings.loading import as_environment, likely_misspellings, load, resolve_secret
+    from settings.loading import as_environment, likely_misspellings, load, missing_plan_folders, resolve_secret
     from settings.masking import MASK, mask_url, masked
     from settings.rates import Rate, parse_rate
     from settings.tree import Settings
@@ -26,6 +26,7 @@ __all__ = [
     "load",
     "mask_url",
     "masked",
+    "missing_plan_folders",
     "parse_rate",
     "resolve_secret",
 ]
@@ -40,6 +41,7 @@ _HOMES = {
     "load": "loading",
     "mask_url": "masking",
     "masked": "masking",
+    "missing_plan_folders": "loading",
     "parse_rate": "rates",
     "resolve_secret": "loading",
 }

@@ -26,14 +26,16 @@ def load(**overrides: Any) -> Settings:
     Raises
     ------
     SettingsError
-        If a value does not hold.
+        If a value does not hold, or ``.env`` cannot be read.
     """
+    if Path(".env").is_dir():  # pydantic-settings would pass over it in silence
+        raise SettingsError(f".env cannot be read: {Path('.env').absolute()} is a folder, not a file of settings")
     try:
         return Settings(**overrides)
     except ValidationError as error:
         lines = [_describe(problem, overrides) for problem in error.errors(include_url=False)]
         raise SettingsError("\n".join(lines)) from None
-    except (SourceError, UnicodeDecodeError) as error:
+    except (SourceError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f".env cannot be read: {error}") from None
 
 
@@ -76,6 +78,12 @@ def likely_misspellings() -> dict[str, str]:
     given = {name for name in (*os.environ, *_dotenv()) if name.startswith(PREFIX)} - known
     near = {name: difflib.get_close_matches(name, known, 1, 0.85) for name in sorted(given)}
     return {name: matches[0] for name, matches in near.items() if matches}
+
+
+def missing_plan_folders(settings: Settings) -> list[Path]:
+    """Folders of ``plan_paths`` that were asked for and are not there; the defaults need not be."""
+    usual = {path.absolute() for path in Settings.model_fields["plan_paths"].default}
+    return [path for path in settings.plan_paths if path not in usual and not path.is_dir()]
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

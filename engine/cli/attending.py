@@ -99,6 +99,10 @@ def _say_how_to_go_on(client: Client, stack: Stack, run_id: str) -> None:
     try:  # else the next stack on this home would go on with it unasked
         client.command(run_id, "pause", timeout_s=_PAUSE_TIMEOUT_S)
     except FlywheelError as error:
+        found = client.run(run_id)
+        if found.state.final:
+            click.echo(f"{run_id} has ended meanwhile: {found.state.value}", err=True)
+            return
         click.echo(f"could not pause it: {error}", err=True)
     click.echo(f"  go on   flywheel run --resume {run_id}\n  cancel  flywheel runs cancel {run_id}", err=True)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import IntEnum
 
 import click
@@ -23,14 +25,20 @@ class Exit(IntEnum):
     BLOCKED = 3  # a run waits for a person or a budget
     UNAVAILABLE = 5  # Redis, the database or the artefact store cannot be reached
     NOT_FOUND = 6
+    UNWRITTEN = 74  # what was to be printed or written could not be: the device is full (EX_IOERR of sysexits.h)
     TIMEOUT = 124
     INTERRUPTED = 130
+
+
+_WRITING_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 
 
 def run_cleanly(command: click.Command, arguments: Sequence[str] | None) -> int:
     """Run ``command``; its exit code. Click's own errors are shown here, the engine's pass through."""
     try:
         code = command.main(args=arguments, prog_name="flywheel", standalone_mode=False)
+        if sys.stdout is not None:  # it is, where a caller closed it
+            sys.stdout.flush()  # else it would fail at exit, where nobody can say so any more
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -38,8 +46,7 @@ def run_cleanly(command: click.Command, arguments: Sequence[str] | None) -> int:
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # The reader has enough (`| head`). Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()  # the reader has enough (`| head`)
         return Exit.OK
     return code if isinstance(code, int) else Exit.OK
 
@@ -57,6 +64,11 @@ def report(error: Exception) -> int | None:
     if isinstance(error, TimeoutError):
         _show(str(error))
         return Exit.TIMEOUT
+    if isinstance(error, OSError) and error.errno in _WRITING_FAILED:
+        with suppress(OSError):
+            _show(f"cannot write {error.filename or 'the output'}: {error.strerror}")
+        _abandon_output()
+        return Exit.UNWRITTEN
     if isinstance(error, SettingsError):
         _show("settings do not hold:\n  " + "\n  ".join(str(error).splitlines()))
         return Exit.USAGE
@@ -69,6 +81,14 @@ def _code(error: FlywheelError) -> int:
     if isinstance(error, Unavailable):
         return Exit.UNAVAILABLE
     return Exit.FAILED if isinstance(error, Conflict) else Exit.USAGE
+
+
+def _abandon_output() -> None:
+    """Point stdout and stderr elsewhere: Python would complain again when it flushes them at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
 
 
 def _show(message: str) -> None:

@@ -13,6 +13,9 @@ from engine.errors import UsageError
 if TYPE_CHECKING:
     from engine.plan.model import Plan
 
+LIMIT_BYTES = 32 << 20
+"""Inputs are kept whole in memory and stored with the run; a device or a pipe may never end."""
+
 
 def gather(plan: Plan, pairs: Iterable[str], file: Path | None) -> dict[str, Any]:
     """The inputs for ``plan``: those of ``file``, and over them those of ``pairs``.
@@ -68,7 +71,17 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> str:
     try:
-        return sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+        if str(path) == "-":
+            found = sys.stdin.buffer.read(LIMIT_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                found = file.read(LIMIT_BYTES + 1)
+        if len(found) > LIMIT_BYTES:
+            raise UsageError(
+                f"cannot read {path}: it is larger than {LIMIT_BYTES >> 20} MiB. Give the file's name to a step "
+                "that reads it, or its rows with --items"
+            )
+        return found.decode("utf-8")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -92,7 +92,7 @@ def with_redis(settings: Settings) -> Settings:
         return settings
     from engine.runtime.embedded.home import Home  # lazy: makes the home
 
-    info = Home(settings.home).info()
+    info = Home(settings.home).info() if settings.home.is_dir() else None
     if info is None:
         raise UsageError("no Redis: set FLYWHEEL_REDIS_URL, or start a stack with `flywheel up`")
     return settings.model_copy(update={"redis_url": info.redis_url})

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.cli.output import output_option, print_rows
-from engine.cli.session import Session
+from engine.cli.session import NothingHere, Session
 from engine.errors import NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from engine.store.views import QueueBacklog
 
 
 @click.group(invoke_without_command=True)
@@ -41,7 +45,7 @@ def pause(session: Session, name: str) -> None:
       flywheel queues pause io
     """
     _check_name(session, name)
-    with session.client() as client:
+    with session.client(making=True) as client:
         client.pause_queue(name)
     click.echo(f"{name} paused")
 
@@ -57,7 +61,7 @@ def resume(session: Session, name: str) -> None:
       flywheel queues resume io
     """
     _check_name(session, name)
-    with session.client() as client:
+    with session.client(making=True) as client:
         client.resume_queue(name)
     click.echo(f"{name} resumed")
 
@@ -70,7 +74,10 @@ def _check_name(session: Session, name: str) -> None:
 
 def _show(session: Session, output: str) -> None:
     settings = session.settings
-    with session.client() as client:
+    paused: frozenset[str] = frozenset()
+    backlog: dict[str, QueueBacklog] = {}
+    url = settings.redis_url
+    with suppress(NothingHere), session.client() as client:
         paused = client.paused_queues()
         backlog = {each.queue: each for each in client.store.queue_backlog()}
         url = client.redis_url

@@ -14,7 +14,7 @@ from engine.cli.output import output_option
 from engine.cli.plan_options import Request, plan_options
 from engine.cli.session import Session
 from engine.cli.times import parse_span
-from engine.errors import Conflict, UsageError
+from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,18 +49,38 @@ def run(
         raise UsageError("give a plan, or --resume RUN; `flywheel plan list` shows the plans")
     timeout_s = None if timeout is None else parse_span(timeout)
     if resume is not None:
+        ended = _shown_if_ended(session, resume, output)
+        if ended is not None:
+            sys.exit(ended)
         sys.exit(attend(session, lambda client, serve: go_on(client, serve, resume), output, timeout_s))
     assert plan is not None
     request = Request(plan, pairs, inputs_file, tenant, work_session, key, priority, tags, items, max_failures)
     sys.exit(attend(session, request.submit, output, timeout_s, f"run {plan}"))
 
 
+def _shown_if_ended(session: Session, run: str, output: str) -> int | None:
+    """Show the end of a run that has ended, without starting anything; the exit code that says how it did.
+
+    A run that is interrupted while its last nodes are out ends all the same, and who was told to resume
+    it is not wrong.
+    """
+    from engine.cli.watching import exit_code, print_result, result
+
+    with session.client() as client:
+        found = client.run(run)
+        if not found.state.final:
+            return None
+        click.echo(f"run {found.id}  plan {found.plan_name}  has already ended", err=True)
+        progress = client.store.progress(found.id)
+        print_result(result(client, progress), output)
+        return exit_code(progress)
+
+
 def go_on(client: Client, serve: Callable[[tuple[str, ...]], None], run: str, command: str | None = None) -> str:
     """Make a stored run go on, ``command`` told to its scheduler first; its id."""
     found = client.run(run)
     if found.state.final and command is None:
-        again = f"`flywheel runs retry {found.id}` tries again what failed"
-        raise Conflict(f"run {found.id} has already ended: {found.state.value}. {again}")
+        return found.id  # its last nodes may have ended it meanwhile: what is watched then is its end
     serve(tuple(sorted({step.queue for step in client.store.steps(found.id)})))
     kind = command or ("resume" if found.state.value == "paused" else None)
     if kind is not None:

@@ -13,7 +13,7 @@ from engine.cli.exits import Exit
 from engine.cli.lazy import LazyGroup
 from engine.cli.names import PLAN, RUN
 from engine.cli.output import output_option, print_one, print_rows, print_table
-from engine.cli.session import Session
+from engine.cli.session import NothingHere, Session
 from engine.cli.times import local, parse_span, span
 from engine.errors import NotFound
 
@@ -75,15 +75,22 @@ def list_runs(
     """
     from engine.scheduling.records import RunState  # light, yet not needed for --help
 
-    with session.client() as client:
-        found = client.store.list_runs(
-            states=[RunState(state) for state in states], plan=plan, tenant=tenant, session=work_session, tag=tag,
-            since=None if since is None else time.time() - parse_span(since), limit=limit,
-            cursor=None if cursor is None else client.run(cursor).id, children=children,
-        )  # fmt: skip
+    newest = None if since is None else time.time() - parse_span(since)
+    try:
+        with session.client() as client:
+            found = client.store.list_runs(
+                states=[RunState(state) for state in states], plan=plan, tenant=tenant, session=work_session, tag=tag,
+                since=newest, limit=limit, cursor=None if cursor is None else client.run(cursor).id, children=children,
+            )  # fmt: skip
+    except NothingHere:
+        found = []
     if output != "table":
         print_rows([run_row(run) for run in found], output, "flywheel.runs/1")
         return
+    if not found:
+        click.echo(
+            "no runs yet" if not (states or plan or tenant or work_session or tag or since) else "none", err=True
+        )
     now = time.time()
     print_table([
         {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.cli.exits import Exit
 from engine.cli.describe import run_row
 from engine.cli.names import RUN
 from engine.cli.output import output_option, print_one
@@ -169,6 +170,16 @@ def _tell(client: Client, run: str, kind: str, output: str) -> None:
 @click.pass_obj
 def prune(
     session: Session, older_than: str | None, states: tuple[str, ...], tenant: str | None, dry_run: bool, yes: bool,
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise  # Ctrl-C
+        click.echo("", err=True)
+        raise UsageError("nobody answered, since this is no terminal; --yes deletes without asking") from None
     output: str,
 ) -> None:  # fmt: skip
     """Delete runs that ended long ago, with their results, logs, and artefacts that nothing else needs.
@@ -185,8 +196,9 @@ def prune(
         raise UsageError("--everything-of deletes all of a tenant; it takes no --older-than, --state or --dry-run")
     age_s = session.settings.retention_days * 86400 if older_than is None else parse_span(older_than)
     what = f"ended runs older than {span(age_s)}" if tenant is None else f"everything of tenant {tenant}"
-    if not dry_run and not yes:
-        click.confirm(f"Delete {what}?", abort=True, err=True)
+    if not dry_run and not yes and not _confirmed(f"Delete {what}?"):
+        click.echo("nothing was deleted", err=True)
+        sys.exit(Exit.INTERRUPTED)
     with session.client() as client:
         if tenant is not None:
             pruned = client.delete_tenant(tenant)

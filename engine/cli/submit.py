@@ -31,7 +31,7 @@ def submit(
       flywheel runs watch "$(flywheel submit nightly)"
       flywheel submit classify --items tickets.jsonl --max-failures 50
     """
-    with session.client() as client:
+    with session.client(making=True) as client:
         run_id = Request(
             plan, pairs, inputs_file, tenant, work_session, key, priority, tags, items, max_failures
         ).submit(client)

@@ -24,7 +24,7 @@ def local(seconds: float | None) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A duration: ``340ms``, ``3.1s``, ``3m52s``, ``2h05m``, ``3d04h``."""
+    """A duration: ``340ms``, ``3.1s``, ``3m52s``, ``2h05m``, ``3d04h``, ``30d``."""
     if seconds is None:
         return "-"
     seconds = max(0.0, seconds)
@@ -36,7 +36,9 @@ def span(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes}m{rest:02d}s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours < 48 else f"{hours // 24}d{hours % 24:02d}h"
+    if hours < 48:
+        return f"{hours}h{minutes:02d}m"
+    return f"{hours // 24}d{hours % 24:02d}h" if hours % 24 else f"{hours // 24}d"
 
 
 def rough(seconds: float) -> str:

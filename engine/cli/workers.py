@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,11 @@ def drain(session: Session, name: str, timeout: str) -> None:
     """
     timeout_s = parse_span(timeout)
     with _hot(session) as hot:
-        full = _full_name(name, [worker.name for worker in hot.workers()])
+        known = hot.workers()
+        full = _full_name(name, [worker.name for worker in known])
+        left = unserved(full, {worker.name: worker.queues for worker in known})
+        if left:
+            click.echo(f"warning: no other worker serves {', '.join(left)}; what waits there stays", err=True)
         hot.drain(full)
         deadline = time.monotonic() + timeout_s
         while any(worker.name == full for worker in hot.workers()):
@@ -69,6 +73,12 @@ def drain(session: Session, name: str, timeout: str) -> None:
                 raise TimeoutError(f"{full} is told to drain, and has not left after {timeout_s:g} s")
             time.sleep(_LOOK_S)
     click.echo(f"{full} has left")
+
+
+def unserved(leaving: str, serving: Mapping[str, Collection[str]]) -> list[str]:
+    """The queues that only the worker ``leaving`` serves, of workers by name with their queues."""
+    others = {queue for name, queues in serving.items() if name != leaving for queue in queues}
+    return [queue for queue in serving[leaving] if queue not in others]
 
 
 def _full_name(name: str, known: list[str]) -> str:

@@ -58,6 +58,11 @@ class Database:
         self._write, self._read = self._sqlite_engines() if self.sqlite else self._postgres_engines()
         _OPEN.add(self)
 
+    @property
+    def file(self) -> str | None:
+        """SQLite's file; ``None`` for another backend."""
+        return self.url.database if self.sqlite else None
+
     def __repr__(self) -> str:
         return f"Database({self.url.render_as_string(hide_password=True)})"
 
@@ -74,13 +79,13 @@ class Database:
 
         ``doing`` says what for, with ids; it opens the message of an ``Unavailable``.
         """
-        with translated(doing), self._write.begin() as connection:
+        with translated(doing, self.file), self._write.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self, doing: str) -> Iterator[Connection]:
         """A transaction that only reads, and sees one state of the database on SQLite."""
-        with translated(doing), self._read.begin() as connection:
+        with translated(doing, self.file), self._read.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -135,8 +140,11 @@ def single_connection(database: Database) -> Engine:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn what a backend raises when it cannot serve into ``Unavailable``; let bugs through."""
+def translated(doing: str, file: str | None = None) -> Iterator[None]:
+    """Turn what a backend raises when it cannot serve into ``Unavailable``; let bugs through.
+
+    ``file`` is SQLite's, named where it is broken.
+    """
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
@@ -145,7 +153,7 @@ def translated(doing: str) -> Iterator[None]:
         # "malformed" and "not a database" come as the bare class; its subclasses are bugs of ours.
         if type(error) is not exc.DatabaseError and not error.connection_invalidated:
             raise
-        raise Unavailable(f"{doing}: the database cannot serve: {_reason(error)}") from error
+        raise Unavailable(f"{doing}: the database cannot serve: {_reason(error)}{_remedy(error, file)}") from error
 
 
 def refuse_network_filesystem(path: Path) -> None:
@@ -197,6 +205,15 @@ def _prepare(connection: sqlite3.Connection, *pragmas: str) -> None:
     connection.isolation_level = None  # the driver's own BEGIN is the deferred kind; ours come from listeners
     for pragma in (f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}", "PRAGMA foreign_keys=ON", *pragmas):
         connection.execute(pragma)
+
+
+def _remedy(error: exc.DatabaseError, file: str | None) -> str:
+    if file is None or not isinstance(error.orig, sqlite3.DatabaseError):
+        return ""
+    return (
+        f". The file {file} is damaged: stop what uses it, and put a backup in its place, or save what can be read "
+        f"(sqlite3 {file} .recover | sqlite3 new.db); moved away, it is made anew without its runs"
+    )
 
 
 def _reason(error: exc.SQLAlchemyError) -> str:

@@ -39,7 +39,7 @@ def migrate(database: Database) -> None:
     from alembic import command  # lazy: only who migrates needs it
 
     engine = single_connection(database)
-    with translated("migrate"), engine.begin() as connection:
+    with translated("migrate", database.file), engine.begin() as connection:
         if not database.sqlite:  # SQLite's BEGIN IMMEDIATE is the lock
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         _refuse_newer(_current(connection))

@@ -1,4 +1,4 @@
-"""The invariants of DESIGN.md, judged by what is committed and by what bodies really did.
+"""The invariants of docs/guarantees.md, judged by what is committed and by what bodies really did.
 
 Nothing here asks the scheduler's memory: only the journal, the bodies, and the messages.
 """

@@ -110,6 +110,9 @@ def test_a_run_starts_what_it_needs_and_stops_it(project: Project) -> None:
     kept = json.loads((project.folder / ".flywheel" / "last_run.json").read_text())
     assert kept["run"] == told["run"]
     assert not (project.folder / ".flywheel" / "logs" / "worker-cpu.log").exists(), "no step needs the cpu worker"
+    code, out, err = project.call("run", "--resume", "@last")
+    assert (code, "Done in" in out) == (0, True), "one that has ended shows its end"
+    assert "has already ended" in err
 
 
 def test_a_failure_is_exit_1_and_says_why(project: Project) -> None:
@@ -117,6 +120,8 @@ def test_a_failure_is_exit_1_and_says_why(project: Project) -> None:
     assert code == 1, err
     assert "double[1]  ValueError: negative" in out
     assert "FAILED=1" in out
+    code, out, err = project.call("run", "--resume", "@last", "--json")
+    assert (code, json.loads(out)["state"]) == (1, "failed"), err
 
 
 def test_an_interrupt_pauses_and_resume_goes_on(project: Project) -> None:

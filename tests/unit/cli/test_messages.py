@@ -25,7 +25,7 @@ def _project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         (["plan", "show", "dependency-audi"], 6, "dependency-audit"),
         (["plan", "show", "./missing.yaml"], 6, "missing.yaml"),
         (["runs", "show", "@last"], 6, "there is no run yet"),
-        (["runs", "show", "r_zzz"], 6, "no run 'r_zzz'"),
+        (["runs", "show", "r_zzz"], 6, "there is no run yet"),
         (["runs", "list", "--since", "soon"], 2, "'soon' is no duration"),
         (["settings", "colour"], 6, "no setting colour"),
         (["scheduler"], 2, "no Redis: set FLYWHEEL_REDIS_URL, or start a stack with `flywheel up`"),
@@ -99,6 +99,8 @@ def test_submit_stores_a_run_that_can_be_found_by_a_beginning_of_its_id(capsys: 
     assert main(["runs", "show", run_id[:12], "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["schema"], shown["run"], shown["state"]) == ("flywheel.run/1", run_id, "pending")
+    assert main(["runs", "show", "r_zzz"]) == 6
+    assert "no run 'r_zzz'" in capsys.readouterr().err
     assert main(["runs", "list", "--tag", "nightly", "-o", "jsonl"]) == 0
     assert json.loads(capsys.readouterr().out)["run"] == run_id
     assert main(["submit", "dependency-audit", "--idempotency-key", "k", "-p", "title=Other"]) == 1
