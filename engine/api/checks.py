@@ -148,6 +148,23 @@ def artefact_findings(settings: Settings) -> Iterator[Finding]:
     yield _space("temporary space", Path(tempfile.gettempdir()))
 
 
+def code_findings(settings: Settings, url: str | None) -> Iterator[Finding]:
+    """Whether the live workers run the code that the task modules have here."""
+    if url is None:
+        return
+    from engine.api.worker_code import RESTART, workers_with_other_code  # lazy: the plan floor and the task modules
+
+    try:
+        others = workers_with_other_code(settings, url)
+    except FlywheelError as error:
+        yield Finding("worker code", Status.FAIL, str(error), "correct FLYWHEEL_TASK_MODULES, or mend the module")
+        return
+    if others:
+        yield Finding("worker code", Status.WARN, f"other code than here on {', '.join(others[:5])}", RESTART)
+    else:
+        yield Finding("worker code", Status.OK, "as here")
+
+
 def plan_findings(settings: Settings) -> Iterator[Finding]:
     """Every task module can be imported, and every plan in the plan folders holds."""
     from engine.api.plans import known_plans, prepare  # lazy: the plan floor and the task modules

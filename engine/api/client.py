@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from engine.plan.model import Plan
     from engine.store.audit import Finding
     from engine.store.retention import Pruned
+    from engine.store.reuse import Reuse
     from engine.wire import Value
 
 _POLL_FIRST_S = 0.02
@@ -129,8 +130,12 @@ class Client:
         idempotency_key: str | None = None,
         priority: int | None = None,
         tags: Iterable[str] = (),
+        reuse: Reuse | None = None,
     ) -> str:
-        """The same for inputs that were checked and are a value already (see ``engine.wire``)."""
+        """The same for inputs that were checked and are a value already (see ``engine.wire``).
+
+        ``reuse`` names what is taken over from an earlier run.
+        """
         from engine.plan.model import plan_data
 
         now = self._clock.now()
@@ -150,59 +155,30 @@ class Client:
             idempotency_key=idempotency_key,
             deadline_at=None if deadline is None else now + deadline,
             code=prepared.code,
+            reuse=reuse,
         )
         stored, _ = self.store.submit(new)
         self.wake(stored)
         return stored
 
-    def retry(self, run: str, from_step: str | None = None) -> str:
-        """Submit a run that ended once more: with its plan version and inputs, and the results that hold.
+    def retry(
+        self, run: str, from_step: str | None = None, *, plan: str | Path | Plan | None = None, keep: bool = False
+    ) -> str:
+        """Submit a run that ended once more; the new run's id. The earlier run stays as it is.
 
-        What failed, and whatever hangs below it, runs again; in a fan-out only the nodes that did
-        not succeed. The earlier run stays as it is, and the new one is tagged ``retry-of:ID``.
-
-        Parameters
-        ----------
-        from_step
-            Path of a step that runs again too, with all that hangs below it.
-
-        Returns
-        -------
-        str
-            The new run's id.
+        What failed, and whatever hangs below it, runs again, and so does what a change of the plan or
+        of a task's code touches; see ``engine.api.retrying.prepare_rerun``, which only says what would.
 
         Raises
         ------
-        NotFound
-            There is no such run, or no such step.
+        NotFound, PlanError, UsageError
+            See ``prepare_rerun``.
         Conflict
             The run has not ended, or nothing of it would run again.
         """
-        from engine.api.rerun import reusable, without_lineage
-        from engine.dag.compile import compile_plan
-        from engine.plan.model import Plan
+        from engine.api.retrying import prepare_rerun, submit_rerun
 
-        found = self.store.get(run)
-        if not found.state.final:
-            raise Conflict(f"run {found.id} has not ended: {found.state}; `flywheel runs cancel {found.id}` ends it")
-        source = self.store.plan_source(found.id)
-        plan = compile_plan(Plan.model_validate(source))
-        again = [self.store.step_named(found.id, from_step).step_no] if from_step is not None else []
-        reuse = reusable(found.id, plan, self.store.steps(found.id), again)
-        if len(reuse.whole) == len(plan.steps):
-            raise Conflict(f"run {found.id} has {found.state} and nothing in it failed; name a step to run again from")
-        now = self._clock.now()
-        span_s = None if found.deadline_at is None else found.deadline_at - found.created_at
-        run_id = new_run_id(now)
-        new = NewRun(
-            id=run_id, tenant=found.tenant, session=found.session, shard=shard_of(run_id, self.settings.shards),
-            plan=plan, plan_source=source, inputs=orjson.dumps(self.store.inputs(found.id)).decode(), created_at=now,
-            priority=found.priority, tags=(*without_lineage(found.tags), f"retry-of:{found.id}"),
-            deadline_at=None if span_s is None else now + span_s, reuse=reuse,
-        )  # fmt: skip
-        self.store.submit(new)
-        self.wake(run_id)
-        return run_id
+        return submit_rerun(self, prepare_rerun(self, run, from_step, plan, keep=keep))
 
     @property
     def artefacts(self) -> ArtefactStore:

@@ -75,18 +75,18 @@ def print_one(data: Mapping[str, Any], output: str, schema: str, table: Callable
             _echo(f"{key:<{width}}  {cell(value)}")
 
 
-def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Columns as wide as what is in them; the last one is cut to the terminal's width."""
+def print_table(rows: Sequence[Mapping[str, Any]], *, err: bool = False) -> None:
+    """Columns as wide as what is in them, on stderr if ``err``; the last one is cut to the terminal's width."""
     if not rows:
         return
     names = list(rows[0])
     cells = [[name.upper() for name in names], *([cell(row[name]) for name in names] for row in rows)]
     widths = [max(len(line[index]) for line in cells) for index in range(len(names))]
     room = shutil.get_terminal_size().columns
-    limit = room if sys.stdout.isatty() else 0
+    limit = room if (sys.stderr if err else sys.stdout).isatty() else 0
     for line in cells:
         text = "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip()
-        _echo(text if not limit or len(text) <= limit else text[: limit - 1] + "…")
+        _echo(text if not limit or len(text) <= limit else text[: limit - 1] + "…", err=err)
 
 
 def cell(value: Any) -> str:
@@ -130,5 +130,5 @@ def _csv_cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | tuple | dict) else value
 
 
-def _echo(text: str, *, nl: bool = True) -> None:
-    click.echo(text, nl=nl)
+def _echo(text: str, *, nl: bool = True, err: bool = False) -> None:
+    click.echo(text, nl=nl, err=err)

@@ -22,12 +22,13 @@ def step_code(step: CompiledStep, hashes: Mapping[str, str]) -> str | None:
     Parameters
     ----------
     hashes
-        By task type. The engine's own task types have none: an upgrade of the engine is no change of code.
+        By task type. Those of the engine's own are empty: an upgrade of the engine is no change of code.
     """
     if step.child is None:
-        return hashes.get(step.task)
-    used = {task: hashes[task] for task in _tasks(step) if task in hashes}
-    return combined_hash(used) if used else None
+        return hashes.get(step.task) or None
+    used = {task: hashes.get(task) for task in _tasks(step)}
+    known = {task: each for task, each in used.items() if each}
+    return combined_hash(known) if known and None not in used.values() else None
 
 
 def _tasks(step: CompiledStep) -> Iterator[str]:

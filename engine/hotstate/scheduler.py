@@ -193,7 +193,10 @@ class RedisHotState:
             return []
         found = cast("list[bytes | None]", self._redis.mget([self._keys.worker(name) for name in names]))
         told = [(name, orjson.loads(raw)) for name, raw in zip(names, found, strict=True) if raw is not None]
-        return [WorkerInfo(name, tuple(facts["queues"]), int(facts["slots"])) for name, facts in told]
+        return [
+            WorkerInfo(name, tuple(facts["queues"]), int(facts["slots"]), str(facts.get("code", "")))
+            for name, facts in told
+        ]
 
     @translated
     def drain(self, worker: str) -> None:

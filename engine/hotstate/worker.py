@@ -138,7 +138,8 @@ class WorkerHotState:
         """Renew the worker's own lease and those of ``active`` (token to shard); the tokens to stop."""
         tokens = list(active)
         keys = [self._keys.worker(info.name), self._keys.workers, self._keys.stop_prefix]
-        facts = orjson.dumps({"queues": info.queues, "slots": info.slots, "version": engine_version()})
+        told = {"queues": info.queues, "slots": info.slots, "version": engine_version(), "code": info.code}
+        facts = orjson.dumps(told)
         stopped = self._announce(
             keys=[*keys, *(self._keys.leases(active[token]) for token in tokens)],
             args=[facts, info.name, int(lease_s * 1000), *tokens],

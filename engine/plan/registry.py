@@ -64,9 +64,9 @@ class Registry:
         return tuple(sorted(self._types))
 
     def code_hashes(self, names: Iterable[str]) -> dict[str, str]:
-        """The hash of the code of each task type of ``names`` that is known and not the engine's own."""
+        """The hash of the code of each task type of ``names`` that is known; empty for the engine's own."""
         known = {name: self._types[name] for name in names if name in self._types}
-        return {name: each.code_hash for name, each in known.items() if not _home(each).startswith(_ENGINE)}
+        return {name: "" if _home(each).startswith(_ENGINE) else each.code_hash for name, each in known.items()}
 
     def code_digest(self) -> str:
         """One hash over the code of all of them: processes that run the same code have the same."""

@@ -102,11 +102,15 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A worker that announced itself of late: which queues it serves and with how many slots."""
+    """A worker that announced itself of late: which queues it serves and with how many slots.
+
+    ``code`` is one hash over the code of all its task types, empty where it did not say.
+    """
 
     name: str
     queues: tuple[str, ...]
     slots: int
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from engine.plan.tasktype import Effects
 from engine.scheduling import extras
 from engine.scheduling.events import AttemptLost
 from engine.scheduling.records import (
+    PARTIAL_NODE,
     AttemptEnded,
     AttemptKind,
     Duplicate,
@@ -34,8 +35,8 @@ _REFUSAL_WAIT_S = 0.1
 _REFUSAL_WAIT_MAX_S = 15.0
 
 
-def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str) -> bool:
-    """Take a worker's report of a node's attempt; whether the attempt was current."""
+def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str, note: str = "") -> bool:
+    """Take a worker's report of a node's attempt, ``note`` kept if it succeeded; whether it was current."""
     active = run.active.get((no, report.item))
     if active is None or active.attempt != report.attempt:
         turn.record(duplicate(run.id, no, report, worker, turn.now))
@@ -46,7 +47,7 @@ def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str)
         trouble = troubled(run, no, report.item)
     attempt = _record_repeated_tries(turn, run, no, report, trouble, worker)
     if report.outcome is Outcome.OK:
-        succeed(turn, run, no, report, attempt, worker)
+        succeed(turn, run, no, report, attempt, worker, note)
     elif trouble is not None:
         if trouble.first_begun_at is None:
             trouble.first_begun_at = report.begun_at or active.begun_at
@@ -66,7 +67,7 @@ def child_ended(turn: Turn, run: LiveRun, no: int, report: NodeReport, *, partia
         if not run.partial:
             run.partial = True  # stored at once: a scheduler that takes over could not tell
             turn.record(RunChanged(run.id, run.state, run.reason, turn.now, partial=True))
-    reported(turn, run, no, report, "")
+    reported(turn, run, no, report, "", PARTIAL_NODE if partial else "")
 
 
 def lost(run: LiveRun, event: AttemptLost, now: float) -> NodeReport | None:
@@ -86,7 +87,9 @@ def duplicate(run_id: str, no: int, report: NodeReport, worker: str, now: float)
     )  # fmt: skip
 
 
-def succeed(turn: Turn, run: LiveRun, no: int, report: NodeReport, attempt: int, worker: str) -> None:
+def succeed(
+    turn: Turn, run: LiveRun, no: int, report: NodeReport, attempt: int, worker: str, note: str = ""
+) -> None:
     """The node has its result; what else is out for it is stopped."""
     extras.drop(turn, run, no, report.item, "another copy was faster")
     run.trouble.pop((no, report.item), None)
@@ -96,7 +99,7 @@ def succeed(turn: Turn, run: LiveRun, no: int, report: NodeReport, attempt: int,
             worker=worker, begun_at=report.begun_at, ended_at=report.ended_at,
         )
     )  # fmt: skip
-    turn.record(NodeFinished(run.id, no, report.item, NodeState.SUCCEEDED, attempt, turn.now, report.result))
+    turn.record(NodeFinished(run.id, no, report.item, NodeState.SUCCEEDED, attempt, turn.now, report.result, note))
     node_ended(turn, run, no, report.item, NodeState.SUCCEEDED)
 
 

@@ -160,9 +160,16 @@ class AttemptEnded:
     repeated: bool = False
 
 
+PARTIAL_NODE = "partial"
+"""How the reason of a node begins that succeeded though the run it stands for left something undone."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeFinished:
-    """A node's final state, recorded once. ``result`` is a value's JSON text."""
+    """A node's final state, recorded once. ``result`` is a value's JSON text.
+
+    ``reason`` says why it did not succeed, or begins with ``PARTIAL_NODE``.
+    """
 
     run_id: str
     step_no: int

@@ -121,7 +121,7 @@ def test_a_cancelled_run_is_clean_with_nodes_that_have_no_row(
 
 
 def test_a_run_that_took_results_over_is_clean(journal: SqlJournal, epoch: int, runs: RunStore, finished: str) -> None:
-    again = new_run(reuse=Reuse(finished, whole=(0,), succeeded_nodes=(1,)))
+    again = new_run(reuse=Reuse(finished, whole={0: 0}, succeeded_nodes={1: 1}))
     runs.submit(again)
     assert runs.audit(again.id) == []
     snapshot = journal.load(again.id)

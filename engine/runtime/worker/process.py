@@ -72,7 +72,7 @@ class Worker:
         self._process = WorkerProcess(
             app, self, queues=queues, pool=pool, concurrency=concurrency, name=self._name, log_level="WARNING"
         )
-        info = WorkerInfo(self._name, tuple(queues), concurrency)
+        info = WorkerInfo(self._name, tuple(queues), concurrency, self._registry.code_digest())
         deaf_after_s = settings.stop_grace_s + _DEAF_S if self._prefork else None
         self._watch = Watch(
             self._process, self._hot, info, settings.heartbeat_s, settings.worker_lease_s, self._recycle, deaf_after_s

@@ -23,7 +23,7 @@ PLAN = compile_plan(
         }
     )
 )
-HASHES = {"a.b": "1", "c.d": "2"}
+HASHES = {"a.b": "1", "c.d": "2", "plan.inputs": "", "plan.outputs": ""}
 
 
 def code_of(path: str, **changes: str) -> str | None:
@@ -40,6 +40,11 @@ def test_a_step_whose_nodes_are_runs_has_one_hash_of_all_that_they_use() -> None
     assert before is not None
     assert before != code_of("each", **{"c.d": "3"})
     assert before == code_of("each", **{"e.f": "3"})
+
+
+def test_nothing_is_told_of_runs_that_use_a_task_nobody_knows() -> None:
+    (step,) = (step for step in PLAN.steps if step.path == "each")
+    assert step_code(step, {"a.b": "1"}) is None
 
 
 def test_the_engines_own_steps_have_none() -> None:
