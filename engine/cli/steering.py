@@ -1,14 +1,15 @@
-"""`flywheel runs cancel|pause|drain|resume|prune`: what changes runs."""
+"""`flywheel runs cancel|retry|pause|drain|resume|prune`: what changes runs."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.exits import Exit
 from engine.cli.describe import run_row
+from engine.cli.exits import Exit
 from engine.cli.names import RUN
 from engine.cli.output import output_option, print_one
 from engine.cli.session import Session
@@ -55,6 +56,38 @@ def _cancel_alone(session: Session, run_id: str, timeout_s: float) -> RunView:
             return client.run(client.cancel(run_id, timeout_s).id)
     finally:
         stop(stack)
+
+
+@click.command()
+@click.argument("run", type=RUN)
+@click.option("--from", "from_step", metavar="STEP", help="Run this step again too, and all that hangs below it.")
+@output_option
+@click.pass_obj
+def retry(session: Session, run: str, from_step: str | None, output: str) -> None:
+    """Try again what failed in a run that ended, and whatever hangs below it.
+
+    A new run takes over every result that holds; the earlier run stays as it is. Where no stack is
+    running, one is started and the new run is watched, as `flywheel run` does.
+
+    \b
+    Examples:
+      flywheel runs retry @last
+      flywheel runs retry r_1m81q0 --from report
+    """
+    with session.client() as client:
+        if client.redis_url is not None:
+            found = client.run(client.retry(run, from_step))
+            print_one(
+                run_row(found), output, "flywheel.run/1", table=lambda: click.echo(f"{found.id} {found.state.value}")
+            )
+            return
+    from engine.cli.attending import attend  # lazy: rich, and the embedded stack
+    from engine.cli.run import go_on
+
+    def begin(client: Client, serve: Callable[[tuple[str, ...]], None]) -> str:
+        return go_on(client, serve, client.retry(run, from_step))
+
+    sys.exit(attend(session, begin, output))
 
 
 @click.command()
@@ -137,16 +170,6 @@ def _tell(client: Client, run: str, kind: str, output: str) -> None:
 @click.pass_obj
 def prune(
     session: Session, older_than: str | None, states: tuple[str, ...], tenant: str | None, dry_run: bool, yes: bool,
-
-
-def _confirmed(question: str) -> bool:
-    try:
-        return click.confirm(question, err=True)
-    except click.Abort:
-        if sys.stdin is not None and sys.stdin.isatty():
-            raise  # Ctrl-C
-        click.echo("", err=True)
-        raise UsageError("nobody answered, since this is no terminal; --yes deletes without asking") from None
     output: str,
 ) -> None:  # fmt: skip
     """Delete runs that ended long ago, with their results, logs, and artefacts that nothing else needs.
@@ -180,3 +203,13 @@ def _confirmed(question: str) -> bool:
         "run_ids": list(pruned.runs),
     }
     print_one(outcome, output, "flywheel.prune/1")
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise  # Ctrl-C
+        click.echo("", err=True)
+        raise UsageError("nobody answered, since this is no terminal; --yes deletes without asking") from None
