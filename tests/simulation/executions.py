@@ -1,0 +1,219 @@
+"""One delivery's way through a worker's slot.
+
+Follows ``engine/runtime/worker``: receive, claim, prepare, ask (``external``), begin, body, report,
+acknowledge. Each ``yield`` is a moment at which the process may die, freeze or be cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from engine.artefacts.values import pack, unpack
+from engine.errors import TaskError, Unavailable
+from engine.plan.templates import render
+from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome, Report, ReportKind, Try
+from tests.simulation import bodies
+
+if TYPE_CHECKING:
+    from tests.simulation.workers import Slot
+
+Work = Generator[float, None, Any]
+
+PATIENCE_S = 5.0
+CLAIM_PATIENCE_S = 30.0
+BEGUN_MARK_S = 0.3
+
+
+class NotOurs(Exception):  # noqa: N818 - no error: the scheduler took the node back
+    """The permit is gone: say nothing."""
+
+
+class Execution:
+    """One delivery's way through a slot."""
+
+    def __init__(self, slot: Slot, delivery: Delivery) -> None:
+        self.slot, self.delivery = slot, delivery
+        self.worker, self.sim = slot.worker, slot.worker.sim
+        self.call = delivery.nodes[0]
+        self.nonce = self.sim.unique("n")
+        self.begun_at: float | None = None
+        self.tries: list[Try] = []
+
+    @property
+    def name(self) -> str:
+        return f"{self.delivery.step_no}:{self.call.item}"
+
+    def run(self) -> Work:
+        chance, redis, told = self.sim.driver.chance, self.sim.redis, self.delivery
+        names = [f"{told.step_no}:{call.item}" for call in told.nodes]
+        try:
+            verdicts = yield from self.worker.insist(
+                lambda: redis.claim(told.run_id, names, told.token, told.epoch, self.nonce), CLAIM_PATIENCE_S
+            )
+        except Unavailable:
+            return
+        ours = [call for call, verdict in zip(told.nodes, verdicts, strict=True) if verdict]
+        if not ours:
+            return
+        self.slot.running = True
+        try:
+            yield chance.uniform(0.0, 0.01)
+            yield from self._nodes(ours)
+            yield chance.uniform(0.0, 0.01)
+        finally:
+            self.slot.running = False
+
+    def _nodes(self, ours: list[NodeCall]) -> Work:
+        """One node after the other; what ended is reported now and then, and at the end."""
+        chance, held = self.sim.driver.chance, []
+        for place, call in enumerate(ours):
+            self.call, self.begun_at, self.tries = call, None, []
+            node = yield from self._attempt()
+            yield chance.uniform(0.0, 0.01)
+            if node is not None:
+                held.append(node)
+            last = place == len(ours) - 1
+            if held and (last or chance.random() < 0.5):
+                yield from self._send(held, last=last)
+                held = []
+
+    def _send(self, held: list[NodeReport], *, last: bool) -> Work:
+        report, names = self._report(ReportKind.DONE, *held), [self._name_of(each) for each in held]
+        yield from self.worker.insist(lambda: self.sim.redis.report(report, names, last=last))
+
+    def _name_of(self, node: NodeReport) -> str:
+        return f"{self.delivery.step_no}:{node.item}"
+
+    def _attempt(self) -> Generator[float, None, NodeReport | None]:
+        try:
+            inputs = self._inputs()
+            if self.worker.stopping:
+                return self._ended(Outcome.NOT_BEGUN, ErrorInfo("NotBegun", "stopping"))
+            if self.delivery.effects == "external" and not (yield from self._leave_to_begin()):
+                return self._ended(Outcome.NOT_BEGUN, ErrorInfo("NotBegun", "no leave to begin"))
+            return (yield from self._tries(inputs))
+        except NotOurs:
+            return None
+        except Unavailable as error:
+            return self._ended(Outcome.INFRASTRUCTURE, ErrorInfo("Unavailable", str(error)))
+        except TaskError as error:
+            return self._ended(Outcome.FAILED, ErrorInfo("Permanent", str(error), retryable=False))
+
+    def _inputs(self) -> Any:
+        store = self.sim.artefacts
+        environment = unpack(self.delivery.shared, store)
+        own = unpack(self.call.own, store) if self.call.own is not None else {}
+        return render(unpack(self.delivery.with_, store), environment | own)
+
+    def _leave_to_begin(self) -> Generator[float, None, bool]:
+        redis, token = self.sim.redis, self.delivery.token
+        mark = NodeReport(self.call.item, self.call.attempt, Outcome.NOT_BEGUN, begun_at=self.sim.driver.wall)
+        asking = self._report(ReportKind.BEGIN, mark)
+        try:
+            yield from self.worker.insist(lambda: redis.append(asking), PATIENCE_S)
+            until = self.sim.driver.now + self.sim.grant_timeout_s
+            self.slot.waits_for = token
+            while not (answers := self.worker.redis(lambda: redis.data.grants.get(token))):
+                left_s = until - self.sim.driver.now
+                if left_s <= 0:
+                    return False
+                yield min(left_s, 2.0)
+            return answers[0]
+        except Unavailable:
+            return False
+        finally:
+            self.slot.waits_for = None
+
+    def _tries(self, inputs: Any) -> Generator[float, None, NodeReport]:
+        while True:
+            try:
+                yield from self._begin()
+            except Unavailable:
+                if not self.tries:
+                    return self._ended(Outcome.NOT_BEGUN, ErrorInfo("NotBegun", "Redis was away"))
+                return self._ended(Outcome.NOT_BEGUN, ErrorInfo("NotBegun", "Redis was away"))
+            began_marked = self.sim.driver.now
+            froze = self.worker.frozen_until
+            yield self.sim.driver.chance.uniform(0.0, 0.06)  # between the mark and the first line
+            execution = self.sim.unique("x")
+            at = began_marked if self.worker.frozen_until != froze else self.sim.driver.now
+            self.sim.audit.body_began(self.delivery, self.call, inputs, at)
+            try:
+                ended = yield from self._body(inputs, execution)
+            finally:
+                self.sim.audit.body_ended(self.delivery)
+            if ended.outcome is Outcome.FAILED and (yield from self._waited(ended)):
+                continue
+            if ended.outcome is not Outcome.OK:
+                return self._ended(ended.outcome, ended.error)
+            self.sim.audit.results[execution] = (self.delivery.run_id, self.delivery.step_no, self.call.item)
+            return self._ended(Outcome.OK, result=orjson.dumps(pack(ended.result, self.sim.artefacts)).decode())
+
+    def _begin(self) -> Work:
+        told = self.delivery
+        allowed = yield from self.worker.insist(
+            lambda: self.sim.redis.begin(told.run_id, self.name, told.token, told.epoch, self.nonce), PATIENCE_S
+        )
+        if not allowed:
+            raise NotOurs
+        self.begun_at = self.sim.driver.wall
+
+    def _body(self, inputs: Any, execution: str) -> Generator[float, None, bodies.Ending]:
+        told = self.delivery
+        tries = self.sim.audit.failures(told.run_id, told.step_no, self.call.item) + len(self.tries)
+        seed = self.sim.seeds_of_runs[told.run_id]
+        ended = bodies.ending(seed, told.path, self.call.item, told.task, tries, inputs, execution)
+        left_s, marked = ended.seconds, told.effects == "external"
+        while left_s > 0:
+            piece_s = min(left_s, 0.5)
+            yield piece_s
+            left_s -= piece_s
+            if not marked and ended.seconds - left_s > BEGUN_MARK_S:
+                marked = self._mark_begun()
+            if left_s > 0 and self._told_to_stop():
+                self.sim.audit.stopped(told, self.call)
+                return bodies.Ending(Outcome.CANCELLED, 0.0, error=ErrorInfo("Cancelled", "told to stop"))
+        return ended
+
+    def _mark_begun(self) -> bool:
+        node = NodeReport(self.call.item, self.call.attempt, Outcome.OK, begun_at=self.begun_at, log=("a line",))
+        try:
+            self.worker.redis(lambda: self.sim.redis.append(self._report(ReportKind.BEGUN, node)))
+        except Unavailable:
+            return False
+        return True
+
+    def _told_to_stop(self) -> bool:
+        try:
+            return self.worker.redis(lambda: self.delivery.token in self.sim.redis.data.stops)
+        except Unavailable:
+            return False
+
+    def _waited(self, ended: bodies.Ending) -> Generator[float, None, bool]:
+        rule, made, error = self.delivery.retry, len(self.tries), ended.error
+        if rule is None or error is None or error.retryable is False or made >= len(rule.waits_s):
+            return False
+        if rule.on is not None and error.type not in rule.on:
+            return False
+        wait_s = rule.waits_s[made] if error.delay_s is None else error.delay_s
+        if wait_s > rule.max_wait_s:
+            return False
+        ended_at = self.sim.driver.wall
+        yield wait_s
+        if self.worker.stopping or self._told_to_stop():
+            return False
+        self.tries.append(Try(error, self.begun_at or ended_at, ended_at))
+        return True
+
+    def _ended(self, outcome: Outcome, error: ErrorInfo | None = None, result: str | None = None) -> NodeReport:
+        return NodeReport(
+            self.call.item, self.call.attempt, outcome, result, error, tuple(self.tries), self.begun_at,
+            self.sim.driver.wall,
+        )  # fmt: skip
+
+    def _report(self, kind: ReportKind, *nodes: NodeReport) -> Report:
+        told = self.delivery
+        return Report(kind, told.token, told.run_id, told.step_no, self.worker.name, nodes)
