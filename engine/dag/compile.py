@@ -13,6 +13,7 @@ from typing import Any
 from engine.dag.compiled import ChildKind, ChildRuns, CompiledPlan, CompiledStep, OnFailure
 from engine.dag.drafts import Draft, Problems
 from engine.dag.edges import check_outputs, connect
+from engine.dag.guesses import with_guesses
 from engine.dag.inline import ENTER_TASK, LEAVE_TASK, inline
 from engine.dag.ordering import cycles, generations
 from engine.dag.task_facts import facts_data, facts_of, facts_of_type
@@ -72,10 +73,11 @@ def _compiled(plan: Plan, where: Loc, registry: Registry | None, problems: Probl
     return CompiledPlan(
         name=plan.name,
         version=plan_hash(plan),
-        steps=_numbered(drafts, order, task_types, plan, below),
+        steps=with_guesses(_numbered(drafts, order, task_types, plan, below)),
         outputs=plan.outputs,
         names=_renumbered(outputs, order),
         pools={own_pool(plan.name, pool): limit for pool, limit in plan.pools.items()},
+        value_of_time_usd_per_h=plan.value_of_time_usd_per_h,
     )
 
 
@@ -224,6 +226,8 @@ def _step(
         inputs_step=None if draft.scope.enter is None else number[draft.scope.enter],
         parents=tuple(sorted(number[position] for position in draft.parents)),
         children=children,
+        condition_parents=tuple(sorted(number[position] for position in draft.asked)),
+        guess=None if draft.guess is None else number[draft.guess],
         join=draft.join,
         when=draft.when,
         when_per_item=draft.when_per_item,

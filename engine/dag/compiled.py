@@ -111,6 +111,10 @@ class CompiledStep:
         Number of the step whose output is ``inputs`` here; ``None`` means the run's own inputs.
     parents, children
         Numbers of the steps on the other end of each edge, ascending.
+    condition_parents
+        Those of the parents that only ``when`` asks about.
+    guess, guesses
+        Number of the step whose output is a guess of this one's, and the reverse.
     when
         Expression; the step (or, where ``when_per_item``, the node) is skipped if it is false.
     for_each
@@ -143,6 +147,9 @@ class CompiledStep:
     inputs_step: int | None = None
     parents: tuple[int, ...] = ()
     children: tuple[int, ...] = ()
+    condition_parents: tuple[int, ...] = ()
+    guess: int | None = None
+    guesses: tuple[int, ...] = ()
     join: Join = field(default_factory=Join)
     when: str | None = None
     when_per_item: bool = False
@@ -175,6 +182,7 @@ class CompiledPlan:
 
     ``outputs`` is the tree as written, whose leaves are literals and lone references, resolved with
     ``names`` at the end of the run. ``pools`` are concurrency limits of the plan's own.
+    ``value_of_time_usd_per_h`` is what finishing an hour sooner is worth; ``None`` means nothing.
     """
 
     name: str
@@ -183,6 +191,7 @@ class CompiledPlan:
     outputs: Any = None
     names: dict[str, int] = field(default_factory=dict)
     pools: dict[str, int] = field(default_factory=dict)
+    value_of_time_usd_per_h: float | None = None
 
     def plans(self) -> Iterator[CompiledPlan]:
         """This plan and those that its steps run."""

@@ -66,7 +66,8 @@ class Scope:
 class Draft:
     """One step: what was written, and what has been worked out of it so far.
 
-    Positions are those in the list of drafts. ``names``, ``reads`` and ``reads_inputs`` are as in
+    Positions are those in the list of drafts. ``asked`` are those parents that only the condition asks
+    about, ``guess`` is the guesser. ``names``, ``reads`` and ``reads_inputs`` are as in
     ``CompiledStep``; ``child`` is set where its nodes are runs of their own, ``declared`` where it makes
     the inputs of a sub-plan: what that says of each.
     """
@@ -84,6 +85,8 @@ class Draft:
     reads: set[int] = field(default_factory=set)
     reads_inputs: frozenset[str] = frozenset()
     parents: set[int] = field(default_factory=set)
+    asked: frozenset[int] = frozenset()
+    guess: int | None = None
     fallback: int | None = None
     fallback_of: int | None = None
     child: ChildKind | None = None

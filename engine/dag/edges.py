@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.dag.compiled import Join, JoinKind
 from engine.dag.drafts import Draft, Problems, Scope
+from engine.dag.guesses import connect_guess
 from engine.dag.inline import LEAVE_TASK
 from engine.plan import expressions
 from engine.plan.clauses import FallBack
@@ -28,8 +29,9 @@ def connect(drafts: list[Draft], scopes: list[Scope], problems: Problems) -> Non
     _connect_sub_plans(drafts, scopes)
     for position, draft in enumerate(drafts):
         _connect_fallback(position, draft, drafts, problems)
-    for draft in drafts:
+    for position, draft in enumerate(drafts):
         _check_join(draft, problems)
+        connect_guess(position, draft, drafts, problems)
     _refuse_use_of_fallbacks(drafts, problems)
 
 
@@ -83,6 +85,9 @@ def _follow_references(draft: Draft, problems: Problems) -> None:
             draft.parents.add(position)
             if read:
                 draft.reads.add(position)
+    if condition is not NOTHING:
+        only = condition.steps - arguments.steps - items.steps
+        draft.asked = frozenset(scope.names[name] for name in only if name in scope.names)
     if isinstance(step.for_each, list) and step.max_items is not None and len(step.for_each) > step.max_items:
         problems.add(f"it has {len(step.for_each):,} items, and may have {step.max_items:,}", (*where, "for_each"))
     if isinstance(step.for_each, list) and any(has_template(text) for text in texts(step.for_each)):
@@ -127,6 +132,7 @@ def _follow_after(draft: Draft, problems: Problems) -> None:
             problems.add_unknown("there is no step", name, draft.scope.names, (*draft.where, "after", number))
         else:
             draft.parents.add(position)
+            draft.asked -= {position}
 
 
 def _connect_sub_plans(drafts: list[Draft], scopes: list[Scope]) -> None:

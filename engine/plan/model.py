@@ -162,6 +162,8 @@ class Step(Clause):
     on_failure: FailureClause = "fail"
     queue: QueueName | None = None
     """The task type's own if left out."""
+    guess: Identifier | None = None
+    """A cheaper step whose output is a guess of this one's: what comes after may start on it."""
     phase: Literal["planning", "execution", "checking", "consolidation"] = "execution"
     """What the step is for; cost and latency are broken down by it."""
     skill: str | None = Field(default=None, min_length=1, max_length=128)

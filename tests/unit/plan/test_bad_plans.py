@@ -83,10 +83,10 @@ print(json.dumps([problem.line, problem.column, problem.where, problem.message, 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
 @pytest.mark.parametrize("name", SLOW)
-def test_what_only_compiling_can_tell_takes_its_time_and_no_more_than_500_mb(name: str) -> None:
+def test_what_only_compiling_can_tell_takes_its_time_and_no_more_than_600_mb(name: str) -> None:
     done = subprocess.run([sys.executable, "-c", ALONE, name], capture_output=True, text=True, check=True, cwd=ROOT)
     line, column, where, message, took_s, peak_kib = json.loads(done.stdout)
     assert f"{line}:{column}: {where}: {message}".startswith(SLOW[name][1])
     assert len(message) < 2_000
     assert took_s < 30.0
-    assert peak_kib < 500 * 1024
+    assert peak_kib < 600 * 1024  # 100,000 steps of 22 keys each: of pydantic, 832 bytes for their names alone
