@@ -215,14 +215,14 @@ class RedisHotState:
         granted, wait_ms = cast("list[int]", reply)
         return granted, wait_ms / 1000
 
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(items)
     @translated
     def write_outline(self, shard: int, outline: str) -> None:
         """Tell workers what the shard has learned, in place of what they were told before."""
         self._redis.set(self._keys.outline(shard), outline)
 
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
     while part := list(islice(iterator, _BATCH)):
         yield part
 

@@ -155,12 +155,12 @@ class WorkerHotState:
             pipe.execute()
 
     @translated
-    @translated
     def outline(self, shard: int) -> str | None:
         """What the shard's scheduler has learned, as ``engine.learning.outline`` reads it; ``None`` if unknown."""
         found = cast("bytes | None", self._redis.get(self._keys.outline(shard)))
         return None if found is None else text(found)
 
+    @translated
     def told_to_drain(self, name: str) -> bool:
         """Whether an operator wants this worker to finish what it has and leave."""
         return self._redis.exists(self._keys.drain(name)) == 1

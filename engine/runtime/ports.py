@@ -194,12 +194,12 @@ class HotState(Protocol):
     def take_tokens(self, bucket: str, per_s: float, burst: int, want: int) -> tuple[int, float]:
         """Take up to ``want`` tokens; how many were granted, and seconds until there is another."""
 
+    def write_outline(self, shard: int, outline: str) -> None:
+        """Tell workers what the shard has learned, in place of what they were told before."""
+
 
 class Publisher(Protocol):
     """The broker."""
-
-    def write_outline(self, shard: int, outline: str) -> None:
-        """Tell workers what the shard has learned, in place of what they were told before."""
 
     def publish(self, deliveries: Sequence[Delivery], priority: Mapping[str, int] | None = None) -> None:
         """Send deliveries, pipelined, in order. On error any part of them may have been sent."""
