@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.chaos.bodies import LEDGER
 from tests.chaos.runs import FIGURES, Ledger
-from tests.chaos.soaking import soak_once
+from tests.chaos.soaking import soak_once, soak_tree_once
 from tests.services.postgres import running_postgres
 from tests.services.stack import Stack
 
@@ -35,7 +35,8 @@ def main() -> int:
         number = chosen.first
         while time.monotonic() < end:
             try:
-                soak_once(stack, ledger, f"{seed}/{number}")
+                soak = soak_tree_once if number % 4 == 3 else soak_once
+                soak(stack, ledger, f"{seed}/{number}")
             except AssertionError as error:
                 print(f"seed {seed}, run {number}: {error}\nagain: scripts/soak chaos --seed {seed} --first {number}")
                 return 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from engine.hotstate.keys import Keys
 from tests.chaos.runs import Disturbed, Ledger, Mixed
+from tests.chaos.trees import Tree
 from tests.services.stack import Process, Stack
 
 WITHIN_S = 120.0
@@ -149,6 +150,23 @@ FAULTS = (
     Fault("lock the database", _lock_database),
     Fault("everything dies", _everything, 3 * (CPU + IO), 3 * IO),
 )
+
+
+def soak_tree_once(stack: Stack, ledger: Ledger, seed: str) -> None:
+    """One tree of runs under one to three faults that follow from ``seed``; raises ``AssertionError``."""
+    chance = random.Random(seed)
+    work_s = chance.choice((0.05, 0.2, 0.4))
+    faults = chance.choices(FAULTS, k=chance.randint(1, 3))
+    label = f"seed {seed}: tree, work {work_s} s: {', '.join(fault.name for fault in faults)}"
+    print(label, flush=True)
+    # An external body whose outcome is unknown is tried again here: its step says so.
+    twice = sum(fault.twice + fault.unknown for fault in faults)
+    tree = Tree(stack, ledger, label, work_s, within_s=WITHIN_S).submit()
+    for fault in faults:
+        time.sleep(chance.uniform(0.1, 1.5))  # when the fault comes is chance, too
+        fault.strike(stack, chance)
+    tree.check(twice)
+    stack.heal()
 
 
 def soak_once(stack: Stack, ledger: Ledger, seed: str) -> None:

@@ -11,9 +11,11 @@ import yaml
 
 from engine.errors import Conflict, NotFound
 from engine.scheduling.records import RunState
+from tests.chaos.bodies import LEDGER
 from tests.chaos.runs import Ledger, flywheel
 from tests.chaos.test_lost_redis import IN_FLIGHT
 from tests.chaos.trees import GROUPS, RUNS, Tree, middle, outputs_of_group
+from tests.services.postgres import Postgres
 from tests.services.stack import Stack, until
 
 SLOW_S = 0.4
@@ -98,6 +100,16 @@ def test_flushall_under_a_tree_is_made_up_for_from_sql(stack: Stack, ledger: Led
     tree = Tree(stack, ledger, "FLUSHALL under a tree").submit().when_begun(4)
     stack.redis.flush()
     tree.check(twice=IN_FLIGHT)
+
+
+@pytest.mark.soak
+def test_a_standby_on_postgres_takes_over_a_tree_and_repeats_nothing(postgres: Postgres, ledger: Ledger) -> None:
+    with Stack(schedulers=2, database_url=postgres.new_database(), environment={LEDGER: str(ledger.path)}) as stack:
+        tree = Tree(stack, ledger, "SIGKILL of the leader under a tree, standby on Postgres").submit().when_begun(3)
+        leader = until(lambda: next((each for each in stack.schedulers if "shard.led" in each.said()), None), 5, "led")
+        assert leader is not None
+        leader.kill()
+        tree.check()
 
 
 @pytest.mark.soak

@@ -96,6 +96,7 @@ class Tree:
     work_s: float = 0.1
     flag: str = ""
     run: str = ""
+    within_s: float = WITHIN_S
     started: float = field(default_factory=time.monotonic)
 
     def submit(self, **options: Any) -> Tree:
@@ -136,7 +137,7 @@ class Tree:
 
     def check(self, twice: int = 0) -> RunView:
         """The tree ends, well and whole; at most so many bodies were executed more than once."""
-        view = self.stack.ended(self.run, WITHIN_S)
+        view = self.stack.ended(self.run, self.within_s)
         try:
             assert view.state is RunState.SUCCEEDED, f"{self.label}: {view.state}: {view.reason}"
             assert not view.partial
