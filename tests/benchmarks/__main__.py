@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.benchmarks import against_celery
+from tests.benchmarks import against_celery, alone, traces
 from tests.benchmarks.figures import Figure, print_table
 from tests.benchmarks.measuring import machine, say
 from tests.benchmarks.options import Options
@@ -19,13 +19,17 @@ BENCHES: dict[str, Bench] = {
     "chain": against_celery.chained,
     "join": against_celery.joined,
     "hop": against_celery.hop,
+    "light": alone.light,
+    "trace": traces.trace,
+    "scale": alone.scale,
+    "fair": alone.fair,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; the exit code."""
     parser = _parser()
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     options = Options(
         given.nodes, given.repeats, given.data, tuple(given.files), _names(given.peers), _names(given.shapes)
     )

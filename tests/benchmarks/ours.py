@@ -47,13 +47,22 @@ class Ours:
         self.installation = Installation(load(**fields))
         self.client = self.installation.client
         self.scheduler: Process = self.installation.scheduler()
-        self.installation.worker(queues=queue, slots=slots, pool=pool)
-        self.installation.ready(*queue.split(","))
+        try:
+            self.installation.worker(queues=queue, slots=slots, pool=pool)
+            self.installation.ready(*queue.split(","))
+        except BaseException as error:
+            error.add_note(self.installation.said())
+            self.close()
+            raise
 
     def __enter__(self) -> Ours:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process and delete what they stored."""
         self.installation.close()
         self._server.close()
         shutil.rmtree(self._home, ignore_errors=True)

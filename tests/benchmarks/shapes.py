@@ -41,6 +41,6 @@ def layered_steps(layers: int, width: int, step: dict[str, Any]) -> dict[str, An
     steps: dict[str, Any] = {}
     for layer in range(layers):
         for position in range(width):
-            after = [f"l{layer - 1}-{parent}" for parent in layer_parents(position, width)] if layer else []
-            steps[f"l{layer}-{position}"] = {**step, "after": after}
+            after = [f"l{layer - 1}_{parent}" for parent in layer_parents(position, width)] if layer else []
+            steps[f"l{layer}_{position}"] = {**step, "after": after}
     return steps
