@@ -87,9 +87,7 @@ def duplicate(run_id: str, no: int, report: NodeReport, worker: str, now: float)
     )  # fmt: skip
 
 
-def succeed(
-    turn: Turn, run: LiveRun, no: int, report: NodeReport, attempt: int, worker: str, note: str = ""
-) -> None:
+def succeed(turn: Turn, run: LiveRun, no: int, report: NodeReport, attempt: int, worker: str, note: str = "") -> None:
     """The node has its result; what else is out for it is stopped."""
     extras.drop(turn, run, no, report.item, "another copy was faster")
     run.trouble.pop((no, report.item), None)
