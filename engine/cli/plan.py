@@ -8,6 +8,7 @@ import click
 
 from engine.cli.output import output_option, print_one, print_rows, print_table
 from engine.cli.plan_graph import graph
+from engine.cli.plan_preview import preview
 from engine.cli.plan_schema import schema
 from engine.cli.session import Session
 from engine.errors import FlywheelError, PlanError, Problem
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def plan() -> None:
-    """Check, show, draw and list plans."""
+    """Check, show, draw, foresee and list plans."""
 
 
 plan.add_command(graph)
+plan.add_command(preview)
 plan.add_command(schema)
 
 

@@ -72,6 +72,11 @@ def test_what_is_shown_and_forgotten_can_be_chosen(installation: Installation) -
     assert learned(installation, "--plan", "branched")["branched", "then"]["condition_odds"] == 0.6667
     assert set(learned(installation, "--plan", "wide")) == {("wide", "many")}
     assert "scale.nothing" in call(installation, "learned", "show", "--task", "scale.nothing")
+    plan = installation.settings.home / "branched.yaml"
+    plan.write_text(json.dumps({"name": "branched", "inputs": {"go": {"type": "boolean"}}, "steps": BRANCHED}))
+    foreseen = json.loads(call(installation, "plan", "preview", str(plan), "--json"))
+    assert (foreseen["unknown_durations"], foreseen["at_least"], foreseen["runs"]) == ([], False, 200)
+    assert 0 < foreseen["p50_s"] <= foreseen["p90_s"] < 10
     call(installation, "learned", "reset", "--plan", "wide", "--yes")
     assert set(learned(installation)) == {("", ""), ("branched", "first"), ("branched", "then")}
     refused = subprocess.run(

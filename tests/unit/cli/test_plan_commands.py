@@ -90,3 +90,10 @@ def test_validating_several_plans_tells_the_problems_of_all(capsys: pytest.Captu
     told = capsys.readouterr().err
     assert "one.yaml:2:31: steps.a.x" in told
     assert "two.yaml:2:31: steps.a.x" in told
+
+
+def test_a_plan_that_never_ran_is_foreseen_without_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(printed(capsys, "plan", "preview", "greet.yaml", "--slots", "3", "--json"))
+    assert (found["nodes"], found["width"], found["slots"], found["p50_s"]) == (1, 1, {"io": 3}, None)
+    assert found["unknown_durations"] == found["critical_path"] == ["hello"]
+    assert "unknown: no body of these steps has ended yet" in printed(capsys, "plan", "preview", "greet.yaml")
