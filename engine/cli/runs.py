@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _STATES = ("pending", "running", "paused", "cancelling", "succeeded", "failed", "cancelled")
 _STEERING = {
     "cancel": ("engine.cli.steering:cancel", "End a run; no body of it begins once this returns."),
-    "retry": ("engine.cli.steering:retry", "Try again what failed in a run that ended."),
+    "retry": ("engine.cli.retrying:retry", "Try again what failed or was changed."),
     "pause": ("engine.cli.steering:pause", "Dispatch nothing new; what runs ends."),
     "drain": ("engine.cli.steering:drain", "Pause, and wait until nothing of it runs."),
     "resume": ("engine.cli.steering:resume", "Go on with a paused run."),

@@ -1,9 +1,8 @@
-"""`flywheel runs cancel|retry|pause|drain|resume|prune`: what changes runs."""
+"""`flywheel runs cancel|pause|drain|resume|prune`: what changes runs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -56,38 +55,6 @@ def _cancel_alone(session: Session, run_id: str, timeout_s: float) -> RunView:
             return client.run(client.cancel(run_id, timeout_s).id)
     finally:
         stop(stack)
-
-
-@click.command()
-@click.argument("run", type=RUN)
-@click.option("--from", "from_step", metavar="STEP", help="Run this step again too, and all that hangs below it.")
-@output_option
-@click.pass_obj
-def retry(session: Session, run: str, from_step: str | None, output: str) -> None:
-    """Try again what failed in a run that ended, and whatever hangs below it.
-
-    A new run takes over every result that holds; the earlier run stays as it is. Where no stack is
-    running, one is started and the new run is watched, as `flywheel run` does.
-
-    \b
-    Examples:
-      flywheel runs retry @last
-      flywheel runs retry r_1m81q0 --from report
-    """
-    with session.client() as client:
-        if client.redis_url is not None:
-            found = client.run(client.retry(run, from_step))
-            print_one(
-                run_row(found), output, "flywheel.run/1", table=lambda: click.echo(f"{found.id} {found.state.value}")
-            )
-            return
-    from engine.cli.attending import attend  # lazy: rich, and the embedded stack
-    from engine.cli.run import go_on
-
-    def begin(client: Client, serve: Callable[[tuple[str, ...]], None]) -> str:
-        return go_on(client, serve, client.retry(run, from_step))
-
-    sys.exit(attend(session, begin, output))
 
 
 @click.command()
