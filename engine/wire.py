@@ -58,7 +58,7 @@ class ReportKind(StrEnum):
 
     DONE = "done"  # one or more nodes of a delivery ended
     BEGIN = "begin"  # an ``external`` body asks to begin; the scheduler stores the mark, then grants
-    BEGUN = "begun"  # bodies that have been running for a moment: for people who watch
+    BEGUN = "begun"  # bodies that have been running for a moment: for people who watch, and to notice stragglers
     PROGRESS = "progress"  # log lines and progress of a running body
     LOST = "lost"  # a worker's parent process saw the child die that held this delivery
     WAKE = "wake"  # nothing but a wake-up: a command or a new run waits in SQL
@@ -139,6 +139,9 @@ class Delivery:
         Value: a map with ``inputs``, ``steps`` and ``run``, whatever the templates refer to.
     timeout_s
         Seconds a body may run; ``None`` means no limit.
+    mark_after_s
+        Seconds after which a body that still runs is reported as begun, if that is sooner than the worker's
+        own setting; ``None`` leaves it to that.
     """
 
     token: str
@@ -159,6 +162,7 @@ class Delivery:
     shared: Value
     timeout_s: float | None = None
     retry: RetryRule | None = None
+    mark_after_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -168,6 +172,7 @@ class Delivery:
             "effects": self.effects, "with": self.with_, "shared": self.shared, "timeout": self.timeout_s,
             "nodes": [[node.item, node.attempt, node.own] for node in self.nodes],
             "retry": [self.retry.waits_s, self.retry.max_wait_s, self.retry.on] if self.retry else None,
+            "mark": self.mark_after_s,
         }  # fmt: skip
 
     @classmethod
@@ -181,6 +186,7 @@ class Delivery:
             nodes=tuple(NodeCall(item, attempt, own) for item, attempt, own in data["nodes"]),
             retry=RetryRule(tuple(retry[0]), retry[1], tuple(retry[2]) if retry[2] is not None else None)
             if retry else None,
+            mark_after_s=data.get("mark"),
         )  # fmt: skip
 
 

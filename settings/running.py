@@ -71,6 +71,24 @@ class Scheduling(BaseModel):
         description="Runs started for nodes (sub-plans over items, loops, plans made by steps) that may live at once, "
         "for each depth of nesting: the memory that a batch of many items takes in the scheduler.",
     )
+    hedge: bool = Field(
+        default=True,
+        description="Whether a body that runs far longer than its kind usually takes gets a second copy in an idle "
+        "slot; the first result wins. Never for `external` bodies.",
+    )
+    hedge_multiple: float = Field(
+        default=1.5,
+        ge=1,
+        le=100,
+        description="How many medians of its kind a body must have run to count as a straggler. It must have run past "
+        "the 90th percentile of its kind as well.",
+    )
+    hedge_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Second copies of stragglers, as a share of all attempts: what they may cost at most.",
+    )
     losses_max: int = Field(
         default=3,
         ge=1,

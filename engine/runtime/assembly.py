@@ -83,7 +83,8 @@ def policy_of(settings: Settings) -> Policy:
     """The core's numbers, as set."""
     return Policy(
         losses_max=settings.losses_max, window_s=settings.window_s, chunk_s=settings.chunk_s,
-        children_max=settings.children_max,
+        children_max=settings.children_max, hedge=settings.hedge, hedge_multiple=settings.hedge_multiple,
+        hedge_share=settings.hedge_share,
     )  # fmt: skip
 
 

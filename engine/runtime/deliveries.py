@@ -5,7 +5,7 @@ A message is made again whenever it is published again, always from the journal'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from engine.errors import UsageError
 from engine.plan.tasktype import Effects
@@ -21,14 +21,23 @@ from engine.wire import Delivery, NodeCall, RetryRule, Value, real_item
 class Deliveries:
     """Makes deliveries; what the nodes of a step share is made once.
 
+    ``mark_after_s`` says of a run's step how long its bodies may run before they are reported as begun.
     Both methods may raise ``Unavailable`` (try again later) and ``UsageError`` (it can never be made).
     """
 
-    def __init__(self, values: Values, answers: Answers, shard: int, retry_in_worker_max_s: float) -> None:
+    def __init__(
+        self,
+        values: Values,
+        answers: Answers,
+        shard: int,
+        retry_in_worker_max_s: float,
+        mark_after_s: Callable[[LiveRun, int], float | None],
+    ) -> None:
         self._values = values
         self._answers = answers
         self._shard = shard
         self._retry_in_worker_max_s = retry_in_worker_max_s
+        self._mark_after_s = mark_after_s
         self._shared: dict[tuple[str, int], tuple[Value, Value]] = {}
 
     def make(
@@ -42,6 +51,7 @@ class Deliveries:
             plan=row.plan_name, step_no=step.no, path=step.path, fanned=step.fanned, task=step.task, queue=queue,
             effects=step.effects, nodes=tuple(nodes), with_=with_, shared=shared,
             timeout_s=step.timeout_s, retry=self._retry_rule(run, step_no, nodes[0].item),
+            mark_after_s=self._mark_after_s(run, step_no),
         )  # fmt: skip
 
     def forget(self, run_id: str) -> None:
@@ -83,6 +93,8 @@ class Deliveries:
 
     def _retry_rule(self, run: LiveRun, step_no: int, item: int) -> RetryRule | None:
         """Waits that a worker may sit out itself: short ones, of bodies that may be repeated."""
+        if item < 0:
+            return None  # a copy that fails leaves the node, and its tries, to the node's own attempt
         step = run.step(step_no)
         trouble = run.trouble.get((step_no, item))
         used = trouble.tries if trouble else 0

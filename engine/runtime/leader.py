@@ -70,7 +70,7 @@ class Leader:
         self._rows: dict[str, RunRow] = {}
         self._values = Values(world.journal, world.artefacts)
         self._answers = Answers(self._values)
-        deliveries = Deliveries(self._values, self._answers, shard, pace.retry_in_worker_max_s)
+        deliveries = Deliveries(self._values, self._answers, shard, pace.retry_in_worker_max_s, self._core.mark_after_s)
         self._inflight = Inflight(shard, epoch, world, pace, deliveries, self._core.runs, self._rows)
         self._rooms = Rooms(shard, world, limits)
         offspring = Offspring(self._values, self._answers, world.clock)

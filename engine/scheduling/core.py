@@ -34,6 +34,7 @@ from engine.scheduling.events import (
     Unpackable,
     Verdict,
 )
+from engine.scheduling.hedges import Hedges, usual
 from engine.scheduling.odds import NoOdds, Odds
 from engine.scheduling.outstanding import Outstanding, Room
 from engine.scheduling.ready import Ready
@@ -55,6 +56,7 @@ class Core:
         self._odds = NoOdds() if odds is None else odds
         self._timers = Timers()
         self._parked = Parked()
+        self._hedges = Hedges()
         self.plan_pools: dict[str, int] = {}
 
     def take(self, snapshot: RunSnapshot, plan: CompiledPlan, now: float) -> Verdict:
@@ -64,6 +66,9 @@ class Core:
         self.runs[run.id] = run
         self.plan_pools.update(plan.pools)
         restoring.set_going(turn, run)
+        for (no, item), active in run.active.items():
+            if active.begun_at is not None:
+                self._hedges.seen_running(turn, run, no, item, active.begun_at)
         return turn.verdict
 
     def decide(self, events: Iterable[Event], now: float) -> Verdict:
@@ -77,7 +82,10 @@ class Core:
     def dispatch(self, room: Room, now: float, most: int) -> tuple[list[Chunk], Verdict]:
         """Choose up to ``most`` attempts to send, a chunk a message; the verdict holds their records."""
         turn = self._turn(now)
-        return dispatch(turn, room, self._parked, most), turn.verdict
+        chunks = dispatch(turn, room, self._parked, most)
+        sent = sum(map(len, chunks))
+        self._hedges.sent(turn.policy, sent)
+        return chunks + self._hedges.launch(turn, self.runs, room, most - sent), turn.verdict
 
     def forget(self, run_id: str) -> None:
         """Drop a run that ended and whose end is committed."""
@@ -111,6 +119,11 @@ class Core:
                 tokens[step.task] += wanted
         return pools, tokens
 
+    def mark_after_s(self, run: LiveRun, no: int) -> float | None:
+        """Seconds after which a body of step ``no`` is a straggler; ``None`` if none ever is, or it is unknown."""
+        known = usual(self._odds, self._policy, run.plan.name, run.step(no))
+        return None if known is None else known.threshold_s
+
     def attempts_out(self) -> int:
         """Active attempts of every queue."""
         return self._outstanding.total()
@@ -143,7 +156,8 @@ class Core:
             case BeginAsked():
                 _begin_asked(turn, run, event)
             case SeenRunning():
-                _seen_running(turn, run, event)
+                if _seen_running(turn, run, event):
+                    self._hedges.seen_running(turn, run, event.step_no, event.item, event.begun_at)
             case Unpackable():
                 error = ErrorInfo("Unpackable", event.why, retryable=False)
                 report = NodeReport(event.item, event.attempt, Outcome.FAILED, error=error)
@@ -189,6 +203,8 @@ class Core:
                 continue
             if (step_no, item) == RUN_DEADLINE:
                 commands.deadline_passed(turn, run)
+            elif item < 0:
+                self._hedges.due(turn, run, step_no, real_item(item))
             elif run.steps[step_no].state is StepState.RUNNING:
                 attempts.ready_again(turn, run, step_no, item)
 
@@ -209,8 +225,10 @@ def _begin_asked(turn: Turn, run: LiveRun, event: BeginAsked) -> None:
     turn.effect(Grant(event.token, allowed))
 
 
-def _seen_running(turn: Turn, run: LiveRun, event: SeenRunning) -> None:
+def _seen_running(turn: Turn, run: LiveRun, event: SeenRunning) -> bool:
     active = run.active.get((event.step_no, event.item))
-    if active is not None and active.attempt == event.attempt and active.begun_at is None:
+    current = active is not None and active.attempt == event.attempt
+    if active is not None and current and active.begun_at is None:
         active.begun_at = event.begun_at
         turn.record(Begun(run.id, event.step_no, real_item(event.item), event.attempt, event.worker, event.begun_at))
+    return current

@@ -46,7 +46,7 @@ class BeginAsked:
 
 @dataclass(frozen=True, slots=True)
 class SeenRunning:
-    """A body has been running for a moment. For people who watch; decides nothing."""
+    """A body has been running for a moment: for people who watch, and to notice stragglers."""
 
     run_id: str
     step_no: int

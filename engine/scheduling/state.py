@@ -173,6 +173,9 @@ class Policy:
         Items whose own conditions are evaluated at a time.
     children_max
         Runs started for nodes that may live at once, for each depth of nesting.
+    hedge, hedge_multiple, hedge_share
+        Whether stragglers get a second copy, past how many medians of their kind, and for what share of all
+        attempts at most.
     """
 
     losses_max: int = 3
@@ -183,3 +186,6 @@ class Policy:
     chunks_a_slot: int = 2
     page: int = 1000
     children_max: int = 200
+    hedge: bool = True
+    hedge_multiple: float = 1.5
+    hedge_share: float = 0.05

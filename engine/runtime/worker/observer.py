@@ -2,6 +2,9 @@
 
 One thread a process looks around a few times a second, so that a short body pays nothing for it. It
 sends begin marks, log lines and progress, and the results that wait behind a long body.
+
+Where the scheduler wants to hear of stragglers (``Delivery.mark_after_s``), it looks every 20 ms, and
+right when a mark is due; a worker that has had no such body for a moment goes back to few looks.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _LOOK_S = 0.25
+_QUICK_LOOK_S = 0.02
 _PROGRESS_S = 1.0
 _STOPS_S = 1.0
 
@@ -30,12 +34,15 @@ _STOPS_S = 1.0
 class _Running:
     """An attempt whose body runs."""
 
-    __slots__ = ("attempt", "interrupted", "marked", "since", "stopped_at", "told", "told_share")
+    __slots__ = ("attempt", "awaited", "interrupted", "mark_at", "marked", "since", "stopped_at", "told", "told_share")
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, mark_after_s: float) -> None:
         self.attempt = attempt
         self.since = self.told = time.monotonic()
         self.marked = attempt.delivery.effects == "external"  # the scheduler granted it, so it knows
+        asked_s = attempt.delivery.mark_after_s
+        self.awaited = asked_s is not None and not self.marked  # the scheduler decides something by its mark
+        self.mark_at = self.since + (mark_after_s if asked_s is None else min(asked_s, mark_after_s))
         self.told_share: float | None = None
         self.stopped_at: float | None = None  # when it was seen that it was told to stop
         self.interrupted = False
@@ -50,7 +57,10 @@ class Observer:
         self._reports: dict[int, DeliveryReports] = {}
         self._lock = threading.Lock()
         self._stops_at = 0.0
-        self._look_s = max(0.02, min(_LOOK_S, services.settings.begin_mark_after_s))
+        self._mark_after_s = services.settings.begin_mark_after_s
+        self._look_s = max(_QUICK_LOOK_S, min(_LOOK_S, self._mark_after_s))
+        self._quick = threading.Event()
+        self._quick_until = 0.0
         threading.Thread(target=self._run, name="observer", daemon=True).start()
 
     @contextlib.contextmanager
@@ -66,18 +76,20 @@ class Observer:
     def watching(self, attempt: Attempt) -> Iterator[None]:
         """While its body runs, people see it run."""
         key = id(attempt)
-        self._running[key] = _Running(attempt)
+        self._running[key] = running = _Running(attempt, self._mark_after_s)
+        if running.awaited and not self._quick.is_set():
+            self._quick.set()
         try:
             yield
         finally:
-            running = self._running.pop(key)
+            del self._running[key]
             if running.told != running.since or running.marked or running.stopped_at is not None:
                 with self._lock:  # a report of it, or its interruption, must not come after its end
                     pass
 
     def _run(self) -> None:
         while True:
-            time.sleep(self._look_s)
+            self._rest()
             try:
                 for reports in list(self._reports.values()):
                     reports.flush_if_due()
@@ -92,12 +104,27 @@ class Observer:
             except Exception:  # noqa: BLE001 - people would see no body any more, for one bad line
                 _LOG.exception("observer")
 
+    def _rest(self) -> None:
+        """Wait until the next look: a long while, unless a mark is awaited meanwhile."""
+        if not self._quick.wait(self._look_s):
+            return
+        now = time.monotonic()
+        awaited = [each for each in list(self._running.values()) if each.awaited]
+        if awaited:
+            self._quick_until = now + _LOOK_S
+        elif now > self._quick_until:
+            self._quick.clear()
+            if any(each.awaited for each in list(self._running.values())):
+                self._quick.set()  # it began in this moment
+        due = min((each.mark_at for each in awaited if not each.marked), default=now + _QUICK_LOOK_S)
+        time.sleep(max(0.001, min(_QUICK_LOOK_S, due - now)))
+
     def _look_at(self, key: int, running: _Running) -> None:
         now = time.monotonic()
         with self._lock:
             if key not in self._running:
                 return
-            if not running.marked and now - running.since >= self._services.settings.begin_mark_after_s:
+            if not running.marked and now >= running.mark_at:
                 running.marked = True
                 self._send(running, ReportKind.BEGUN, ())
             if now - running.told >= _PROGRESS_S:
