@@ -43,6 +43,7 @@ class Knowledge:
     ) -> None:
         """Bodies of a step ended after ``seconds`` each. Negative ones (a clock that jumped) do not count.
 
+        With ``plan`` and ``path`` empty they are learned of by their task type alone.
         Bodies that failed say how long such bodies hold a slot, but not how long one that succeeds takes.
         """
         if seconds and min(seconds) < 0:
@@ -157,8 +158,9 @@ class Knowledge:
 
     def _observed(self, plan: str, path: str, task: str, at: float) -> list[Kind]:
         """The kinds that an observation of a step concerns, touched."""
+        keys: tuple[Key, ...] = ((plan, path, task),) if not (task and plan) else ((plan, path, task), ("", "", task))
         found = []
-        for key in ((plan, path, task), ("", "", task)) if task else ((plan, path, ""),):
+        for key in keys:
             kind = self._kinds.get(key)
             if kind is None:
                 if not self._room(key):

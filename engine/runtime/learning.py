@@ -7,13 +7,13 @@ scheduled and never what they give.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import structlog
 
 from engine.errors import Unavailable
-from engine.learning.knowledge import Knowledge
+from engine.learning.knowledge import STEPS_MAX, Knowledge
 from engine.learning.outline import outline
 from engine.runtime.world import World
 from engine.scheduling.events import ConditionKnown, Event, PageKnown
@@ -34,6 +34,14 @@ _ROWS_AT_ONCE = 500
 _FAILED = (Outcome.FAILED, Outcome.TIMED_OUT)
 
 
+@dataclass(slots=True)
+class _Group:
+    """Bodies of one step that ended in one turn, in the same way."""
+
+    ends: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+
 class Learning:
     """Learns on behalf of one shard. ``knowledge`` is what the core asks.
 
@@ -50,17 +58,22 @@ class Learning:
 
     def take_in(self, records: Iterable[Record], runs: Mapping[str, LiveRun]) -> None:
         """Learn from what the core decided. Once a node, so nothing here but gathering."""
-        seconds: dict[tuple[str, int, bool], list[float]] = defaultdict(list)
-        ends: dict[tuple[str, int, bool], int] = defaultdict(int)
+        groups: dict[tuple[str, int, bool], _Group] = {}
+        leaders: dict[tuple[str, str], int] = {}
         for record in records:
             if isinstance(record, AttemptEnded):
                 ok = record.outcome is Outcome.OK
                 if not ok and record.outcome not in _FAILED:
                     continue
-                key = (record.run_id, record.step_no, ok)
-                ends[key] += 1
+                no = record.step_no
+                if len(run.plan.steps) > STEPS_MAX:  # its steps are not told apart
+                    no = leaders.setdefault((record.run_id, run.plan.steps[no].task), no)
+                group = groups.get((record.run_id, no, ok))
+                if group is None:
+                    group = groups[record.run_id, no, ok] = _Group()
+                group.ends += 1
                 if record.begun_at is not None and record.ended_at is not None:
-                    seconds[key].append(record.ended_at - record.begun_at)
+                    group.seconds.append(record.ended_at - record.begun_at)
             elif isinstance(record, StepExpanded):
                 run = runs.get(record.run_id)
                 if run is not None and run.step(record.step_no).fanned:
@@ -68,8 +81,8 @@ class Learning:
                     self.knowledge.observe_items(run.plan.name, path, record.count, record.at)
             elif isinstance(record, RunChanged) and record.state.final:
                 self._store_at = min(self._store_at, self._stored_at + STORE_AFTER_RUN_S)
-        if ends:
-            self._observe(seconds, ends, runs)
+        if groups:
+            self._observe(groups, runs)
 
     def answered(self, event: Event, run: LiveRun) -> None:
         """Learn from the value of a step's condition, if ``event`` tells one."""
@@ -104,23 +117,14 @@ class Learning:
         if self._generation is not None:
             self._store(self._world.clock.monotonic())
 
-    def _observe(
-        self,
-        seconds: Mapping[tuple[str, int, bool], list[float]],
-        ends: Mapping[tuple[str, int, bool], int],
-        runs: Mapping[str, LiveRun],
-    ) -> None:
+    def _observe(self, groups: Mapping[tuple[str, int, bool], _Group], runs: Mapping[str, LiveRun]) -> None:
         at = self._world.clock.now()
-        for key, count in ends.items():
-            run_id, step_no, ok = key
-            run = runs.get(run_id)
-            if run is None:
-                continue
-            step = run.step(step_no)
-            taken = seconds.get(key)
-            if taken:
-                self.knowledge.observe_bodies(run.plan.name, step.path, step.task, taken, at, ok=ok)
-            self.knowledge.observe_ends(run.plan.name, step.path, step.task, count * ok, count * (not ok), at)
+        for (run_id, step_no, ok), group in groups.items():
+            plan = runs[run_id].plan
+            step = plan.steps[step_no]
+            kind = (plan.name, step.path, step.task) if len(plan.steps) <= STEPS_MAX else ("", "", step.task)
+            self.knowledge.observe_bodies(*kind, group.seconds, at, ok=ok)
+            self.knowledge.observe_ends(*kind, group.ends * ok, group.ends * (not ok), at)
 
     def _read(self) -> None:
         """Take in what is stored, at first and again after a reset, which what was in memory does not survive."""

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from engine.dag.compiled import CompiledPlan, CompiledStep
 from engine.errors import Unavailable
+from engine.learning.knowledge import STEPS_MAX
 from engine.learning.outline import Outline, outline
 from engine.learning.rows import Key, Learned, LearnedRow
 from engine.runtime.learning import LOOK_S, STORE_S, TELL_S, Learning
@@ -206,3 +208,16 @@ def test_an_outline_is_bounded() -> None:
     text = outline(learning.knowledge)
     assert len(text) < 120_000
     assert Outline(text).of("p", "s1499", "t") != Outline(text).of("p", "s3", "t")
+
+
+def test_the_steps_of_a_very_large_plan_are_not_told_apart() -> None:
+    outside = Outside()
+    learning = learning_in(outside)
+    steps = tuple(CompiledStep(no, f"s{no}", f"t{no % 2}", {}) for no in range(STEPS_MAX + 1))
+    runs = {"r": LiveRun("r", CompiledPlan("huge", "v", steps), 0, RunState.RUNNING, [])}
+    learning.take_in(
+        [AttemptEnded("r", no, 0, 1, Outcome.OK, 1.0, begun_at=1.0, ended_at=3.0) for no in range(9)], runs
+    )
+    assert {key for key, _ in learning.knowledge.kinds()} == {("", "", "t0"), ("", "", "t1")}
+    assert learning.knowledge.bodies("huge", "s7", "t1") == 4
+    assert learning.knowledge.typical_s("huge", "s7", "t1") == pytest.approx(2.0)
