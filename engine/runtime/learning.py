@@ -63,7 +63,8 @@ class Learning:
         for record in records:
             if isinstance(record, AttemptEnded):
                 ok = record.outcome is Outcome.OK
-                if not ok and record.outcome not in _FAILED:
+                run = runs.get(record.run_id)
+                if run is None or not (ok or record.outcome in _FAILED):
                     continue
                 no = record.step_no
                 if len(run.plan.steps) > STEPS_MAX:  # its steps are not told apart
