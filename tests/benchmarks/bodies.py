@@ -32,6 +32,11 @@ def _fibonacci(n: int) -> int:
     return n if n < 2 else _fibonacci(n - 1) + _fibonacci(n - 2)
 
 
+@task("bench.one", effects="none", queue="cpu")
+def one() -> int:
+    return 1
+
+
 @task("bench.sleep", effects="none", queue="cpu")
 def sleep(seconds: float) -> float:
     time.sleep(seconds)

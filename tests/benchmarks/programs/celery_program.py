@@ -13,7 +13,8 @@ import celery
 import redis
 from answering import check, serve
 from celery import chain, chord, group
-from celery_tasks import URL, add, app, nothing, same, total
+from celery_tasks import URL, add, app, node, nothing, same, total
+from graphs import Node, levels, timed
 
 QUEUES = {"one": 1, "many": 32}
 """Prefetch multiplier of each queue's worker; times two processes."""
@@ -106,6 +107,24 @@ def hop() -> dict[str, Any]:
     return {"seconds": seconds}
 
 
+def graph(nodes: list[Node]) -> list[float]:
+    """Groups by hand, a barrier a level, where chains are chains: one canvas grows with all that is left."""
+    results: list[float] = []
+    found = levels(nodes)
+    if all(len(level) == 1 for level in found):
+        last = chain(*(node.si(kind, argument) for kind, argument, _ in nodes)).apply_async()
+        last.get(timeout=_TIMEOUT_S)
+        each = last
+        while each is not None:
+            results.append(each.get(timeout=_TIMEOUT_S))
+            each = each.parent
+        return results
+    for level in found:
+        done = group(node.s(nodes[number][0], nodes[number][1]) for number in level).apply_async()
+        results += done.get(timeout=_TIMEOUT_S, interval=0.005)
+    return results
+
+
 def version() -> dict[str, Any]:
     return {"version": celery.__version__}
 
@@ -114,6 +133,7 @@ if __name__ == "__main__":
     os.chdir(Path(__file__).parent)
     start()
     try:
-        serve({"queue": queue, "chunks": chunks, "chain": chained, "join": joined, "hop": hop, "version": version})
+        actions = {"queue": queue, "chunks": chunks, "chain": chained, "join": joined, "hop": hop}
+        serve({**actions, "graph": timed(graph), "version": version})
     finally:
         stop()

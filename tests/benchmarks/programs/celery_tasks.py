@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
+from typing import Any
 
 from celery import Celery
+from graphs import work
 
 URL = os.environ["BENCH_BROKER"]
 app = Celery("celery_tasks", broker=URL, backend=URL)
@@ -40,15 +41,5 @@ def total(values: list[int]) -> int:
 
 
 @app.task
-def fibonacci(n: int) -> int:
-    return n if n < 2 else _fibonacci(n - 1) + _fibonacci(n - 2)
-
-
-def _fibonacci(n: int) -> int:
-    return n if n < 2 else _fibonacci(n - 1) + _fibonacci(n - 2)
-
-
-@app.task
-def sleep(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
+def node(kind: str, argument: Any) -> float:
+    return work(kind, argument)
