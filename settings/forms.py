@@ -45,5 +45,6 @@ def _parse_json(text: str) -> Any:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_list)]
 Sizes = Annotated[dict[str, int], NoDecode, BeforeValidator(_parse_map)]
+Amounts = Annotated[dict[str, float], NoDecode, BeforeValidator(_parse_map)]
 Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(_parse_map)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_parse_list)]

@@ -7,7 +7,7 @@ import re
 
 from pydantic import BaseModel, Field, field_validator
 
-from settings.forms import Names, Sizes, Texts
+from settings.forms import Amounts, Names, Sizes, Texts
 from settings.rates import Rate, parse_rate
 
 _QUEUE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
@@ -77,7 +77,7 @@ class Scheduling(BaseModel):
         "slot; the first result wins. Never for `external` bodies.",
     )
     hedge_multiple: float = Field(
-        default=1.5,
+        default=1.25,
         ge=1,
         le=100,
         description="How many medians of its kind a body must have run to count as a straggler. It must have run past "
@@ -94,6 +94,22 @@ class Scheduling(BaseModel):
         ge=1,
         le=100,
         description="Workers a node may take down with it before it is given up as poison.",
+    )
+    speculate: bool = Field(
+        default=True,
+        description="Whether idle slots start what will probably follow, in runs of plans that say what time is "
+        "worth. What is started in vain is dropped.",
+    )
+    worker_usd_per_h: float = Field(
+        default=0.05,
+        ge=0,
+        le=10_000,
+        description="What an hour of a worker's slot costs, in USD: the stake of work that may be in vain. About a "
+        "core of a rented machine.",
+    )
+    call_usd: Amounts = Field(
+        default_factory=dict,
+        description="What a call of a task type costs besides the worker's time, in USD: http.get=0.002,my.ask=1.",
     )
     fault: str = Field(
         default="",
@@ -115,6 +131,14 @@ class Scheduling(BaseModel):
             if size < 1:
                 raise ValueError(f"pool {name!r} has size {size}; nothing could ever run in it")
         return pools
+
+    @field_validator("call_usd")
+    @classmethod
+    def _prices(cls, prices: dict[str, float]) -> dict[str, float]:
+        for task, usd in prices.items():
+            if not 0 <= usd < float("inf"):
+                raise ValueError(f"a call of {task} costs {usd}; a price is zero or more")
+        return prices
 
     @field_validator("rate_limits")
     @classmethod

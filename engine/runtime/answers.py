@@ -16,9 +16,11 @@ from engine.runtime.values import NOTHING, Values
 from engine.scheduling.events import (
     ConditionKnown,
     Event,
+    GuessKnown,
     ItemsKnown,
     NeedCondition,
     NeedItems,
+    NeedMatch,
     NeedOutputs,
     NeedPage,
     OutputsKnown,
@@ -48,6 +50,8 @@ class Answers:
         match request:
             case NeedCondition():
                 return self._condition(request, run, row)
+            case NeedMatch():
+                return self._match(request, run)
             case NeedItems():
                 return self._count(request, run, row)
             case NeedPage():
@@ -97,6 +101,17 @@ class Answers:
         except (UsageError, TaskError) as error:
             return ConditionKnown(run.id, request.step_no, holds=False, error=str(error))
         return ConditionKnown(run.id, request.step_no, holds)
+
+    def _match(self, request: NeedMatch, run: LiveRun) -> GuessKnown:
+        """Keys in another order are another text: a template can tell."""
+        guesser = run.step(request.step_no).guess
+        assert guesser is not None
+        guessed, told = self._values.output(run, guesser), self._values.output(run, request.step_no)
+        right = guessed == told and orjson.dumps(guessed) == orjson.dumps(told)
+        return GuessKnown(run.id, request.step_no, right or self._text(guessed) == self._text(told))
+
+    def _text(self, value: Value) -> bytes:
+        return orjson.dumps(self._values.data(value))
 
     def _count(self, request: NeedItems, run: LiveRun, row: RunRow) -> ItemsKnown:
         try:

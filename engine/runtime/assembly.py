@@ -84,7 +84,8 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(
         losses_max=settings.losses_max, window_s=settings.window_s, chunk_s=settings.chunk_s,
         children_max=settings.children_max, hedge=settings.hedge, hedge_multiple=settings.hedge_multiple,
-        hedge_share=settings.hedge_share,
+        hedge_share=settings.hedge_share, speculate=settings.speculate, worker_usd_per_h=settings.worker_usd_per_h,
+        call_usd=settings.call_usd,
     )  # fmt: skip
 
 

@@ -38,14 +38,15 @@ class Deliveries:
         self._shard = shard
         self._retry_in_worker_max_s = retry_in_worker_max_s
         self._mark_after_s = mark_after_s
-        self._shared: dict[tuple[str, int], tuple[Value, Value]] = {}
+        self._shared: dict[tuple[str, int, int | None], tuple[Value, Value]] = {}
 
     def make(
         self, run: LiveRun, row: RunRow, nodes: Sequence[NodeCall], step_no: int, token: str, epoch: str, queue: str
     ) -> Delivery:
         """The message of ``nodes`` of one step."""
         step = run.step(step_no)
-        with_, shared = self._of_step(run, row, step.no)
+        guessed = run.guessing.get(step.no) if nodes[0].item < 0 else None
+        with_, shared = self._of_step(run, row, step.no, guessed)
         return Delivery(
             token=token, epoch=epoch, shard=self._shard, run_id=run.id, tenant=row.tenant, session=row.session,
             plan=row.plan_name, step_no=step.no, path=step.path, fanned=step.fanned, task=step.task, queue=queue,
@@ -71,17 +72,22 @@ class Deliveries:
         item = self._values.travelling(items[own])
         return NodeCall(placement.item, placement.attempt, {"map": {"item": item, "index": {"v": own}}})
 
-    def _of_step(self, run: LiveRun, row: RunRow, step_no: int) -> tuple[Value, Value]:
-        key = (run.id, step_no)
+    def _of_step(self, run: LiveRun, row: RunRow, step_no: int, guessed: int | None) -> tuple[Value, Value]:
+        """The arguments as written, and what they refer to; for the step ``guessed`` its guess stands in."""
+        key = (run.id, step_no, guessed)
         if key not in self._shared:
             step = run.step(step_no)
             views = {name: no for name, no in step.names.items() if no in step.reads}
-            steps: Value = {"map": {name: {"map": self._values.view(run, no)} for name, no in views.items()}}
+            steps: Value = {"map": {name: {"map": self._view(run, no, no == guessed)} for name, no in views.items()}}
             shared: Value = {
                 "map": {"inputs": self._inputs(run, row, step_no), "steps": steps, "run": {"v": facts_of(row)}}
             }
             self._shared[key] = self._values.travelling({"v": step.with_}), self._values.travelling(shared)
         return self._shared[key]
+
+    def _view(self, run: LiveRun, step_no: int, guessed: bool) -> dict[str, Value]:
+        guesser = run.step(step_no).guess
+        return self._values.view(run, step_no if guesser is None or not guessed else guesser)
 
     def _inputs(self, run: LiveRun, row: RunRow, step_no: int) -> Value:
         step = run.step(step_no)

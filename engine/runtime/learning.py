@@ -16,9 +16,10 @@ from engine.errors import Unavailable
 from engine.learning.knowledge import STEPS_MAX, Knowledge
 from engine.learning.outline import outline
 from engine.runtime.world import World
-from engine.scheduling.events import ConditionKnown, Event, PageKnown
+from engine.scheduling.events import ConditionKnown, Event, GuessKnown, PageKnown
 from engine.scheduling.records import AttemptEnded, Record, RunChanged, StepExpanded
 from engine.scheduling.state import LiveRun
+from engine.scheduling.wagers import guess_path
 from engine.wire import Outcome
 
 log = structlog.get_logger(__name__)
@@ -86,15 +87,19 @@ class Learning:
             self._observe(groups, runs)
 
     def answered(self, event: Event, run: LiveRun) -> None:
-        """Learn from the value of a step's condition, if ``event`` tells one."""
+        """Learn from the value of a step's condition, or of a guess, if ``event`` tells one."""
         if isinstance(event, ConditionKnown) and event.error is None:
             held, refused = int(event.holds), int(not event.holds)
         elif isinstance(event, PageKnown) and event.error is None:
             refused = len(event.skipped)
             held = event.high - event.low - refused
+        elif isinstance(event, GuessKnown):
+            held, refused = int(event.right), int(not event.right)
         else:
             return
         path = run.step(event.step_no).path
+        if isinstance(event, GuessKnown):
+            path = guess_path(path)
         self.knowledge.observe_branch(run.plan.name, path, held, refused, self._world.clock.now())
 
     def turn(self) -> None:

@@ -21,6 +21,7 @@ class Rooms:
     def __init__(self, shard: int, world: World, limits: Limits) -> None:
         self._shard, self._world, self._limits = shard, world, limits
         self._slots: Counter[str] = Counter()
+        self._workers: list[tuple[frozenset[str], int]] = []
         self._slots_known_until = float("-inf")
         self._tokens: Counter[str] = Counter()
         self.next_token_s: float | None = None
@@ -31,7 +32,7 @@ class Rooms:
         self.next_token_s = None  # what was said before Redis went away holds no more
         wanted_slots, wanted_tokens = core.demand(self._limits.rates)
         pools, tokens = self._pools(core, wanted_slots), self._rates(wanted_tokens)
-        return Room(self._worker_slots(), pools, tokens, self.paused)
+        return Room(self._worker_slots(), pools, tokens, self.paused, self._workers)
 
     def used(self, task: str, count: int) -> None:
         """``count`` tokens of ``task`` were spent."""
@@ -42,7 +43,9 @@ class Rooms:
         now = self._world.clock.monotonic()
         if now >= self._slots_known_until:
             slots: Counter[str] = Counter()
-            for worker in self._world.hot.workers():
+            workers = self._world.hot.workers()
+            self._workers = [(frozenset(worker.queues), worker.slots) for worker in workers]
+            for worker in workers:
                 for queue in worker.queues:
                     slots[queue] += worker.slots
             self._slots, self._slots_known_until = slots, now + _WORKERS_S

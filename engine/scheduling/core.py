@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from engine.dag.compiled import CompiledPlan
 from engine.errors import Conflict
 from engine.scheduling import attempts, commands, races, restoring, steps
+from engine.scheduling.bets import Bets
 from engine.scheduling.dispatch import Parked, dispatch
 from engine.scheduling.events import (
     AttemptLost,
@@ -24,6 +25,7 @@ from engine.scheduling.events import (
     ConditionKnown,
     Event,
     Grant,
+    GuessKnown,
     ItemsKnown,
     OutputsKnown,
     PageKnown,
@@ -57,6 +59,7 @@ class Core:
         self._timers = Timers()
         self._parked = Parked()
         self._hedges = Hedges()
+        self._bets = Bets()
         self.plan_pools: dict[str, int] = {}
 
     def take(self, snapshot: RunSnapshot, plan: CompiledPlan, now: float) -> Verdict:
@@ -66,6 +69,8 @@ class Core:
         self.runs[run.id] = run
         self.plan_pools.update(plan.pools)
         restoring.set_going(turn, run)
+        self._bets.taken(turn, run)
+        self._bets.follow(turn, self.runs)
         for (no, item), active in run.active.items():
             if active.begun_at is not None:
                 self._hedges.seen_running(turn, run, no, item, active.begun_at)
@@ -77,6 +82,7 @@ class Core:
         for event in events:
             self._apply(turn, event)
         self._fire_timers(turn)
+        self._bets.follow(turn, self.runs)
         return turn.verdict
 
     def dispatch(self, room: Room, now: float, most: int) -> tuple[list[Chunk], Verdict]:
@@ -85,11 +91,14 @@ class Core:
         chunks = dispatch(turn, room, self._parked, most)
         sent = sum(map(len, chunks))
         self._hedges.sent(turn.policy, sent)
-        return chunks + self._hedges.launch(turn, self.runs, room, most - sent), turn.verdict
+        chunks += self._hedges.launch(turn, self.runs, room, most - sent)
+        chunks += self._bets.place(turn, room, most - sum(map(len, chunks)))
+        return chunks, turn.verdict
 
     def forget(self, run_id: str) -> None:
         """Drop a run that ended and whose end is committed."""
         self.runs.pop(run_id, None)
+        self._bets.forget(run_id)
 
     def clock_jumped(self, seconds: float) -> None:
         """The wall clock was set ``seconds`` ahead (negative: back); no wait gets longer or shorter."""
@@ -149,10 +158,10 @@ class Core:
     def _apply_to_run(self, turn: Turn, run: LiveRun, event: Event) -> None:
         match event:
             case Reported():
-                _reported(turn, run, event.step_no, event.node, event.worker)
+                self._reported(turn, run, event.step_no, event.node, event.worker)
             case AttemptLost():
                 if (report := attempts.lost(run, event, turn.now)) is not None:
-                    _reported(turn, run, event.step_no, report, event.worker)
+                    self._reported(turn, run, event.step_no, report, event.worker)
             case BeginAsked():
                 _begin_asked(turn, run, event)
             case SeenRunning():
@@ -161,13 +170,15 @@ class Core:
             case Unpackable():
                 error = ErrorInfo("Unpackable", event.why, retryable=False)
                 report = NodeReport(event.item, event.attempt, Outcome.FAILED, error=error)
-                _reported(turn, run, event.step_no, report, "")
+                self._reported(turn, run, event.step_no, report, "")
             case ChildEnded():
                 attempts.child_ended(turn, run, event.step_no, event.node, partial=event.partial)
             case Cascaded():
                 commands.cascade(turn, run, event)
             case ConditionKnown():
                 commands.condition_known(turn, run, event)
+            case GuessKnown():
+                self._bets.guess_known(turn, run, event)
             case ItemsKnown():
                 commands.items_known(turn, run, event)
             case PageKnown():
@@ -179,6 +190,12 @@ class Core:
                 commands.permits_revoked(turn, run, event)
         if run.state is RunState.CANCELLING and run.permits_gone and not run.active:
             commands.end_cancelled(turn, run)
+
+    def _reported(self, turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str) -> None:
+        if report.item >= 0:
+            attempts.reported(turn, run, no, report, worker)
+        elif not self._bets.reported(turn, run, no, report, worker):
+            races.reported(turn, run, no, report, worker)
 
     def _command(self, turn: Turn, run: LiveRun | None, event: Commanded) -> None:
         error = None
@@ -207,13 +224,6 @@ class Core:
                 self._hedges.due(turn, run, step_no, real_item(item))
             elif run.steps[step_no].state is StepState.RUNNING:
                 attempts.ready_again(turn, run, step_no, item)
-
-
-def _reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str) -> None:
-    if report.item < 0:
-        races.reported(turn, run, no, report, worker)
-    else:
-        attempts.reported(turn, run, no, report, worker)
 
 
 def _begin_asked(turn: Turn, run: LiveRun, event: BeginAsked) -> None:

@@ -137,6 +137,15 @@ class ConditionKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class GuessKnown:
+    """The answer to ``NeedMatch``: whether the guess of the step's output was equal to it, as JSON text."""
+
+    run_id: str
+    step_no: int
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ItemsKnown:
     """The answer to ``NeedItems``: how many items a fan-out has."""
 
@@ -179,7 +188,7 @@ class TimePassed:
 
 Event = (
     Reported | BeginAsked | SeenRunning | AttemptLost | Unpackable | ChildEnded | Cascaded | Commanded
-    | PermitsRevoked | ConditionKnown | ItemsKnown | PageKnown | OutputsKnown | TimePassed
+    | PermitsRevoked | ConditionKnown | GuessKnown | ItemsKnown | PageKnown | OutputsKnown | TimePassed
 )  # fmt: skip
 
 
@@ -189,6 +198,14 @@ Event = (
 @dataclass(frozen=True, slots=True)
 class NeedCondition:
     """Evaluate the step's ``when``."""
+
+    run_id: str
+    step_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeedMatch:
+    """Compare the step's output with its guess; both are there."""
 
     run_id: str
     step_no: int
@@ -219,7 +236,7 @@ class NeedOutputs:
     run_id: str
 
 
-Request = NeedCondition | NeedItems | NeedPage | NeedOutputs
+Request = NeedCondition | NeedMatch | NeedItems | NeedPage | NeedOutputs
 
 
 # --- effects ------------------------------------------------------------------------------------

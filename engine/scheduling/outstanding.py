@@ -8,7 +8,7 @@ says something.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.dag.compiled import CompiledStep
@@ -32,12 +32,15 @@ class Room:
         Granted tokens of each rate-limited task type; a type that is absent has no limit.
     paused
         Queues that an operator paused.
+    workers
+        The queues and the slots of each known worker.
     """
 
     slots: Mapping[str, int]
     pools: Mapping[str, int] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
+    workers: Sequence[tuple[frozenset[str], int]] = ()
 
 
 class Outstanding:

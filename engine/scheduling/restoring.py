@@ -47,6 +47,8 @@ def _read_steps(plan: CompiledPlan) -> frozenset[int]:
         read.update(step.names.values())
         if step.inputs_step is not None:
             read.add(step.inputs_step)
+        if step.guess is not None:
+            read.update((step.no, step.guess))
     stand_ins = {fallback for no in read if (fallback := plan.steps[no].fallback) is not None}
     return frozenset(read | stand_ins)
 

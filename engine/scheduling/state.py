@@ -8,6 +8,7 @@ retry, or have a history of trouble cost an object. Everything here can be rebui
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.dag.compiled import CompiledPlan, CompiledStep
@@ -113,7 +114,9 @@ class LiveRun:
 
     ``ending`` is the final state that a run in ``cancelling`` is bound for; ``depth`` is how many runs
     are above this one; ``read_steps`` are the steps whose results something in the plan may ask for;
-    ``extra_numbers`` are the highest numbers given to extra attempts (``engine.scheduling.extras``).
+    ``extra_numbers`` are the highest numbers given to extra attempts (``engine.scheduling.extras``);
+    ``bet_at`` are the steps at which a bet was made (``engine.scheduling.bets``), ``guessing`` says of each
+    bet that is out on a guess the number of the step whose output is guessed.
     """
 
     id: str
@@ -131,6 +134,8 @@ class LiveRun:
     read_steps: frozenset[int] = frozenset()
     active: dict[NodeId, Active] = field(default_factory=dict)
     extra_numbers: dict[NodeId, int] = field(default_factory=dict)
+    bet_at: set[int] = field(default_factory=set)
+    guessing: dict[int, int] = field(default_factory=dict)
     trouble: dict[NodeId, Trouble] = field(default_factory=dict)
 
     def step(self, no: int) -> CompiledStep:
@@ -173,6 +178,10 @@ class Policy:
         Items whose own conditions are evaluated at a time.
     children_max
         Runs started for nodes that may live at once, for each depth of nesting.
+    speculate
+        Whether bets are made.
+    worker_usd_per_h, call_usd
+        What an hour of a worker's slot costs, and a call of a task type.
     hedge, hedge_multiple, hedge_share
         Whether stragglers get a second copy, past how many medians of their kind, and for what share of all
         attempts at most.
@@ -187,5 +196,8 @@ class Policy:
     page: int = 1000
     children_max: int = 200
     hedge: bool = True
-    hedge_multiple: float = 1.5
+    hedge_multiple: float = 1.25
     hedge_share: float = 0.05
+    speculate: bool = True
+    worker_usd_per_h: float = 0.05
+    call_usd: Mapping[str, float] = field(default_factory=dict)

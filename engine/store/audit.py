@@ -15,7 +15,8 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, and_, case, false, func, or_, select, text
 
 from engine.dag.compiled import JoinKind
-from engine.scheduling.records import NodeState, RunState, StepState
+from engine.plan.tasktype import Effects
+from engine.scheduling.records import AttemptKind, NodeState, RunState, StepState
 from engine.store.columns import NOT_FINAL, PLAN_VERSION
 from engine.store.engines import Database
 from engine.store.reading import find_run_id
@@ -24,6 +25,7 @@ from engine.wire import Outcome
 
 ROWS_SHOWN = 20
 _ENDED = (StepState.SUCCEEDED.value, StepState.FAILED.value)
+_NO_BET = ATTEMPT.c.kind.is_distinct_from(AttemptKind.SPECULATIVE.value)
 _TRIES = (Outcome.OK.value, Outcome.FAILED.value, Outcome.TIMED_OUT.value)
 
 
@@ -185,6 +187,18 @@ def _no_child_before_its_parents(looking: _Audit) -> Iterator[Finding]:
     yield Finding("I3", "a step started before its parents ended (step, path, started, parents ended)", tuple(early))
 
 
+def _bets_do_no_harm(looking: _Audit) -> Iterator[Finding]:
+    """I8: nothing was started on odds whose body does something to the world."""
+    bets = ATTEMPT.c.kind == AttemptKind.SPECULATIVE.value
+    of_steps = and_(STEP.c.run_id == ATTEMPT.c.run_id, STEP.c.step_no == ATTEMPT.c.step_no)
+    question = (
+        select(ATTEMPT.c.step_no, ATTEMPT.c.item, ATTEMPT.c.attempt, STEP.c.effects)
+        .join(STEP, of_steps)
+        .where(ATTEMPT.c.run_id == looking.run.id, bets, STEP.c.effects != Effects.NONE.value)
+    )
+    yield Finding("I8", "a speculative attempt was made at a step with effects", looking.rows(question))
+
+
 def _attempts_within_bounds(looking: _Audit) -> Iterator[Finding]:
     """I5: no more tries than the step allows; each ``retry`` command that was carried out allows as many again."""
     run_id = looking.run.id
@@ -194,7 +208,7 @@ def _attempts_within_bounds(looking: _Audit) -> Iterator[Finding]:
     losses = func.sum(case((ATTEMPT.c.outcome == Outcome.LOST.value, 1), else_=0))
     by_node = (
         select(ATTEMPT.c.step_no, ATTEMPT.c.item, tries.label("tries"), losses.label("losses"))
-        .where(ATTEMPT.c.run_id == run_id)
+        .where(ATTEMPT.c.run_id == run_id, _NO_BET)  # a bet that fails costs its node no try
         .group_by(ATTEMPT.c.step_no, ATTEMPT.c.item)
         .subquery()
     )
@@ -274,6 +288,7 @@ _CHECKS: tuple[Callable[[_Audit], Iterator[Finding]], ...] = (
     _counters_are_right,
     _one_success_a_node,
     _no_child_before_its_parents,
+    _bets_do_no_harm,
     _attempts_within_bounds,
     _journaled_before_it_ran,
     _nothing_after_cancel,
@@ -292,7 +307,8 @@ def _counts(looking: _Audit) -> dict[int, dict[str, int]]:
 
 def _first_dispatches(looking: _Audit) -> dict[int, tuple[float | None, float | None]]:
     firsts = select(ATTEMPT.c.step_no, func.min(ATTEMPT.c.dispatched_at), func.min(ATTEMPT.c.begun_at))
-    rows = looking.connection.execute(firsts.where(ATTEMPT.c.run_id == looking.run.id).group_by(ATTEMPT.c.step_no))
+    certain = firsts.where(ATTEMPT.c.run_id == looking.run.id, _NO_BET)  # a bet is made before its step may start
+    rows = looking.connection.execute(certain.group_by(ATTEMPT.c.step_no))
     return {step_no: (dispatched_at, begun_at) for step_no, dispatched_at, begun_at in rows}
 
 

@@ -85,6 +85,7 @@ def test_a_good_run_is_clean_at_every_moment(journal: SqlJournal, epoch: int, ru
         ("I5", "UPDATE step SET attempts_max = 1 WHERE step_no = 1"),
         ("I6", "UPDATE attempt SET dispatched_at = NULL WHERE step_no = 2"),
         ("I7", "UPDATE run SET permits_gone_at = started_at + 18.5"),
+        ("I8", "UPDATE attempt SET kind = 'speculative'"),
         ("I10", "UPDATE run SET finished_at = NULL"),
         ("I10", "UPDATE run SET outputs = NULL"),
         ("I10", "UPDATE run SET state = 'failed', reason = ''"),
