@@ -15,7 +15,8 @@ stream. Both are small: ids, inputs, results; never the plan.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -126,6 +127,8 @@ class RetryRule:
 class Delivery:
     """A message: nodes of one step of one run, with all that their bodies need.
 
+    A *chunk* has several nodes of its step. A *segment* has one, and further steps that follow it.
+
     Parameters
     ----------
     token
@@ -142,6 +145,12 @@ class Delivery:
     mark_after_s
         Seconds after which a body that still runs is reported as begun, if that is sooner than the worker's
         own setting; ``None`` leaves it to that.
+    then
+        The steps of a segment that follow, one node each, to run one by one for as long as those before
+        them succeed. Of the fields of the head they share all but what ``_FollowerJson`` lists.
+    given
+        Of a step that follows: names in its templates that mean earlier steps of the segment, whose
+        results only the worker has: name to number.
     """
 
     token: str
@@ -163,6 +172,15 @@ class Delivery:
     timeout_s: float | None = None
     retry: RetryRule | None = None
     mark_after_s: float | None = None
+    then: tuple[Delivery, ...] = ()
+    given: dict[str, int] = field(default_factory=dict)
+
+    def parts(self) -> Iterator[tuple[Delivery, NodeCall]]:
+        """Every node in the order in which they run, each with the delivery that it is of: this, or one of ``then``."""
+        for node in self.nodes:
+            yield self, node
+        for follower in self.then:
+            yield follower, follower.nodes[0]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -171,23 +189,53 @@ class Delivery:
             "path": self.path, "fanned": self.fanned, "task": self.task, "queue": self.queue,
             "effects": self.effects, "with": self.with_, "shared": self.shared, "timeout": self.timeout_s,
             "nodes": [[node.item, node.attempt, node.own] for node in self.nodes],
-            "retry": [self.retry.waits_s, self.retry.max_wait_s, self.retry.on] if self.retry else None,
+            "retry": _retry_to_json(self.retry), "then": [_follower_to_json(follower) for follower in self.then],
             "mark": self.mark_after_s,
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Delivery:
-        retry = data["retry"]
-        return cls(
+        head = cls(
             token=data["token"], epoch=data["epoch"], shard=data["shard"], run_id=data["run"],
             tenant=data["tenant"], session=data["session"], plan=data["plan"], step_no=data["step"],
             path=data["path"], fanned=data["fanned"], task=data["task"], queue=data["queue"],
             effects=data["effects"], with_=data["with"], shared=data["shared"], timeout_s=data["timeout"],
             nodes=tuple(NodeCall(item, attempt, own) for item, attempt, own in data["nodes"]),
-            retry=RetryRule(tuple(retry[0]), retry[1], tuple(retry[2]) if retry[2] is not None else None)
-            if retry else None,
+            retry=_retry_from_json(data["retry"]),
             mark_after_s=data.get("mark"),
         )  # fmt: skip
+        if not data["then"]:
+            return head
+        return replace(head, then=tuple(_follower_from_json(head, raw) for raw in data["then"]))
+
+
+_FollowerJson = list[Any]
+"""Step number, path, task, effects, item, attempt, arguments, shared values, timeout, retry rule, given, mark."""
+
+
+def _follower_to_json(it: Delivery) -> _FollowerJson:
+    call = it.nodes[0]
+    return [
+        it.step_no, it.path, it.task, it.effects, call.item, call.attempt, it.with_, it.shared, it.timeout_s,
+        _retry_to_json(it.retry), it.given, it.mark_after_s,
+    ]  # fmt: skip
+
+
+def _follower_from_json(head: Delivery, raw: _FollowerJson) -> Delivery:
+    step_no, path, task, effects, item, attempt, with_, shared, timeout_s, retry, given, mark_after_s = raw
+    return replace(
+        head, step_no=step_no, path=path, task=task, effects=effects, nodes=(NodeCall(item, attempt),), with_=with_,
+        shared=shared, timeout_s=timeout_s, retry=_retry_from_json(retry), given=given,
+        mark_after_s=mark_after_s,
+    )  # fmt: skip
+
+
+def _retry_to_json(rule: RetryRule | None) -> list[Any] | None:
+    return [rule.waits_s, rule.max_wait_s, rule.on] if rule else None
+
+
+def _retry_from_json(raw: list[Any] | None) -> RetryRule | None:
+    return RetryRule(tuple(raw[0]), raw[1], tuple(raw[2]) if raw[2] is not None else None) if raw else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +252,8 @@ class NodeReport:
     """What a report says of one node.
 
     ``result`` is the value's JSON text, ready to be stored; ``None`` unless the outcome is ``ok``.
-    ``tries`` are the failed tries before the last one. Times are seconds since the epoch.
+    ``tries`` are the failed tries before the last one. Times are seconds since the epoch. ``step_no``
+    is ``None`` for the step of the report, and a number for one that follows it in a segment.
     """
 
     item: int
@@ -217,6 +266,7 @@ class NodeReport:
     ended_at: float | None = None
     log: tuple[str, ...] = ()
     progress: float | None = None
+    step_no: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,13 +299,14 @@ def _node_to_json(node: NodeReport) -> list[Any]:
     return [
         node.item, node.attempt, node.outcome, node.result, node.error.to_json() if node.error else None,
         [[t.error.to_json(), t.begun_at, t.ended_at] for t in node.tries],
-        node.begun_at, node.ended_at, node.log, node.progress,
+        node.begun_at, node.ended_at, node.log, node.progress, node.step_no,
     ]  # fmt: skip
 
 
 def _node_from_json(raw: list[Any]) -> NodeReport:
-    item, attempt, outcome, result, error, tries, begun_at, ended_at, log, progress = raw
+    item, attempt, outcome, result, error, tries, begun_at, ended_at, log, progress, step_no = raw
     return NodeReport(
         item, attempt, Outcome(outcome), result, ErrorInfo.from_json(error) if error else None,
         tuple(Try(ErrorInfo.from_json(e), b, d) for e, b, d in tries), begun_at, ended_at, tuple(log), progress,
+        step_no,
     )  # fmt: skip

@@ -111,11 +111,10 @@ def described(delivery: Delivery) -> tuple[str, str]:
     """What Flower shows as arguments, and the literal dict that its ``kwargs:run=…`` search reads."""
     first = delivery.nodes[0]
     node = node_key(delivery.path, real_item(first.item), delivery.fanned)
+    count = len(delivery.nodes) + len(delivery.then)
     # Flower's table shows 40 characters of each column: what tells one row from the next goes first here,
     # and the run first there.
-    shown = (
-        f"node={node} attempt={first.attempt} nodes={len(delivery.nodes)} step={delivery.path} run={delivery.run_id}"
-    )
+    shown = f"node={node} attempt={first.attempt} nodes={count} step={delivery.path} run={delivery.run_id}"
     searchable = {"run": delivery.run_id, "step": delivery.path, "node": node, "attempt": first.attempt}
     return shown, repr(searchable)
 
@@ -126,9 +125,14 @@ def hard_limit_s(delivery: Delivery, grant_timeout_s: float) -> float | None:
     A body's own timeout is kept inside the child, for each body of a chunk and each try; this is for
     bodies that do not heed it.
     """
-    if delivery.timeout_s is None:
+    if any(part.timeout_s is None for part in (delivery, *delivery.then)):
         return None
+    return sum(_longest_s(part, grant_timeout_s) for part in (delivery, *delivery.then)) + HARD_MARGIN_S
+
+
+def _longest_s(delivery: Delivery, grant_timeout_s: float) -> float:
+    timeout_s = delivery.timeout_s or 0.0
     waits_s = delivery.retry.waits_s if delivery.retry else ()
-    each_s = delivery.timeout_s * (len(waits_s) + 1) + sum(waits_s)
+    each_s = timeout_s * (len(waits_s) + 1) + sum(waits_s)
     asking_s = grant_timeout_s if delivery.effects == "external" else 0.0
-    return each_s * len(delivery.nodes) + asking_s + HARD_MARGIN_S
+    return each_s * len(delivery.nodes) + asking_s

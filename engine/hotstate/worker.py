@@ -80,7 +80,7 @@ class WorkerHotState:
     ) -> list[bool]:
         """Claim nodes of a delivery and lease it; for each field whether it is ours.
 
-        With ``begin`` their bodies may begin as well, now: then nothing is to come in between.
+        With ``begin`` the first body may begin as well, now: then nothing is to come in between.
         ``nonce`` names this one execution: the same again is ours still (a lost reply), another is
         refused (a second delivery of the same message).
         """

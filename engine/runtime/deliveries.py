@@ -6,6 +6,7 @@ A message is made again whenever it is published again, always from the journal'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from engine.errors import UsageError
 from engine.plan.tasktype import Effects
@@ -55,6 +56,26 @@ class Deliveries:
             mark_after_s=self._mark_after_s(run, step_no),
         )  # fmt: skip
 
+    def followed(
+        self, head: Delivery, run: LiveRun, row: RunRow, followers: Sequence[tuple[int, NodeCall]]
+    ) -> Delivery:
+        """``head`` with steps that follow it in the same message: number and node of each."""
+        then: list[Delivery] = []
+        inside = {head.step_no}
+        for no, call in followers:
+            step = run.step(no)
+            given = {name: number for name, number in step.names.items() if number in inside and number in step.reads}
+            with_, shared = self._made(run, row, no, None, frozenset(given))
+            then.append(
+                replace(
+                    head, step_no=no, path=step.path, fanned=False, task=step.task, effects=step.effects, nodes=(call,),
+                    with_=with_, shared=shared, timeout_s=step.timeout_s, retry=self._retry_rule(run, no, call.item),
+                    given=given, mark_after_s=self._mark_after_s(run, no),
+                )
+            )  # fmt: skip
+            inside.add(no)
+        return replace(head, then=tuple(then))
+
     def forget(self, run_id: str) -> None:
         """A run ended."""
         for key in [key for key in self._shared if key[0] == run_id]:
@@ -76,14 +97,19 @@ class Deliveries:
         """The arguments as written, and what they refer to; for the step ``guessed`` its guess stands in."""
         key = (run.id, step_no, guessed)
         if key not in self._shared:
-            step = run.step(step_no)
-            views = {name: no for name, no in step.names.items() if no in step.reads}
-            steps: Value = {"map": {name: {"map": self._view(run, no, no == guessed)} for name, no in views.items()}}
-            shared: Value = {
-                "map": {"inputs": self._inputs(run, row, step_no), "steps": steps, "run": {"v": facts_of(row)}}
-            }
-            self._shared[key] = self._values.travelling({"v": step.with_}), self._values.travelling(shared)
+            self._shared[key] = self._made(run, row, step_no, guessed, frozenset())
         return self._shared[key]
+
+    def _made(
+        self, run: LiveRun, row: RunRow, step_no: int, guessed: int | None, left_out: frozenset[str]
+    ) -> tuple[Value, Value]:
+        step = run.step(step_no)
+        views = {name: no for name, no in step.names.items() if no in step.reads and name not in left_out}
+        steps: Value = {"map": {name: {"map": self._view(run, no, no == guessed)} for name, no in views.items()}}
+        shared: Value = {
+            "map": {"inputs": self._inputs(run, row, step_no), "steps": steps, "run": {"v": facts_of(row)}}
+        }
+        return self._values.travelling({"v": step.with_}), self._values.travelling(shared)
 
     def _view(self, run: LiveRun, step_no: int, guessed: bool) -> dict[str, Value]:
         guesser = run.step(step_no).guess

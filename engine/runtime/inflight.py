@@ -10,11 +10,12 @@ import structlog
 from engine.errors import Unavailable, UsageError
 from engine.plan.tasktype import Effects
 from engine.runtime.deliveries import Deliveries
-from engine.runtime.inspection import Inspection, Orphans
+from engine.runtime.inspection import Inspection, Orphans, not_begun
 from engine.runtime.outbox import Outbox, Sent, Unsent
 from engine.runtime.ports import RunRow
 from engine.runtime.server import Server
 from engine.runtime.world import Pace, World
+from engine.scheduling.ahead import may_be_sent
 from engine.scheduling.events import Chunk, Event, NodeId, PermitsRevoked, Placement, Unpackable
 from engine.scheduling.records import RunState
 from engine.scheduling.state import LiveRun
@@ -184,10 +185,9 @@ class Inflight:
         alone: list[str] = []
         for node in nodes:
             token = self._outbox.token_of(run_id, node)
-            if token is None:
-                continue
-            self._world.hot.take_back(run_id, [_name(node)], token)
-            if len(self._outbox.sent[token].placements) == 1:
+            # Where the token is not known any more, no other was written yet: stops come before what is sent.
+            self._world.hot.take_back(run_id, [_name(node)], token or "")
+            if token is not None and len(self._outbox.sent[token].placements) == 1:
                 alone.append(token)
         self._world.hot.stop(alone)
         for node in nodes:
@@ -208,19 +208,22 @@ class Inflight:
         """The message; ``None`` if it cannot be made, with events if it never can for some nodes."""
         first = unsent.placements[0]
         run, row = self._runs[first.run_id], self._rows[first.run_id]
-        calls: list[NodeCall] = []
-        possible: list[Placement] = []
+        calls: list[tuple[Placement, NodeCall]] = []
+        placed: set[int] = set()
         try:
             for placement in unsent.placements:
+                if not may_be_sent(run, placement, placed):
+                    events.append(not_begun(placement, "", "it was to follow a step that has not succeeded yet"))
+                    continue
                 try:
-                    calls.append(self._deliveries.node(run, row, placement))
-                    possible.append(placement)
+                    calls.append((placement, self._deliveries.node(run, row, placement)))
+                    placed.add(placement.step_no)
                 except UsageError as error:
                     events.append(_unpackable(placement, str(error)))
-            unsent.placements = tuple(possible)
+            unsent.placements = tuple(placement for placement, _ in calls)
             if not calls:
                 return None
-            return self._deliveries.make(run, row, calls, first.step_no, self._world.new_token(), epoch, unsent.queue)
+            return self._make(run, row, calls, epoch, unsent.queue)
         except UsageError as error:
             events.extend(_unpackable(placement, str(error)) for placement in unsent.placements)
             unsent.placements = ()
@@ -233,14 +236,23 @@ class Inflight:
                 unsent.placements = ()
         return None
 
+    def _make(
+        self, run: LiveRun, row: RunRow, calls: list[tuple[Placement, NodeCall]], epoch: str, queue: str
+    ) -> Delivery:
+        head_no = calls[0][0].step_no
+        own = [call for placement, call in calls if placement.step_no == head_no]
+        followers = [(placement.step_no, call) for placement, call in calls if placement.step_no != head_no]
+        head = self._deliveries.make(run, row, own, head_no, self._world.new_token(), epoch, queue)
+        return self._deliveries.followed(head, run, row, followers) if followers else head
+
     def _publish(self, epoch: str, made: list[tuple[Unsent, Delivery]]) -> None:
         if not made:
             return
         now = self._world.clock.monotonic()
         permits = [
-            (delivery.run_id, f"{delivery.step_no}:{node.item}", delivery.token)
+            (delivery.run_id, _name((part.step_no, node.item)), delivery.token)
             for _, delivery in made
-            for node in delivery.nodes
+            for part, node in delivery.parts()
         ]
         self._world.hot.write_permits(epoch, permits, (self._shard, self._leader))
         for unsent, delivery in made:

@@ -99,7 +99,7 @@ class Inspection:
         begun = [node for node in sent.placements if _holds(permits, node, sent.token) and permits[_name(node)].begun]
         blamed = set(begun) or {min(sent.placements)}
         return [
-            _lost(placement, why) if node in blamed else _not_begun(placement, sent.token, why)
+            _lost(placement, why) if node in blamed else not_begun(placement, sent.token, why)
             for node, placement in sent.placements.items()
         ]
 
@@ -166,7 +166,7 @@ def _lost(placement: Placement, why: str) -> AttemptLost:
     return AttemptLost(placement.run_id, placement.step_no, placement.item, placement.attempt, why)
 
 
-def _not_begun(placement: Placement, token: str, why: str) -> Reported:
+def not_begun(placement: Placement, token: str, why: str) -> Reported:
     error = ErrorInfo("NotBegun", why)
     report = NodeReport(placement.item, placement.attempt, Outcome.NOT_BEGUN, error=error)
     return Reported(placement.run_id, placement.step_no, report, token=token)

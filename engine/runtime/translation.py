@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from engine.scheduling.events import AttemptLost, BeginAsked, Event, Reported, SeenRunning
 from engine.scheduling.records import LogLines
-from engine.wire import Outcome, Report, ReportKind, real_item
+from engine.wire import NodeReport, Outcome, Report, ReportKind, real_item
 
 
 def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
     """The events in a report, and its log lines."""
-    run_id, step_no = report.run_id, report.step_no
+    run_id = report.run_id
     events: list[Event] = []
     for node in report.nodes:
+        step_no = _step_no(report, node)
         match report.kind:
             case ReportKind.DONE:
                 events.append(Reported(run_id, step_no, node, report.worker, report.token))
@@ -28,8 +29,12 @@ def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
             case ReportKind.PROGRESS | ReportKind.WAKE:
                 pass
     lines = [
-        LogLines(run_id, step_no, real_item(node.item), node.attempt, node.log, node.progress)
+        LogLines(run_id, _step_no(report, node), real_item(node.item), node.attempt, node.log, node.progress)
         for node in report.nodes
         if node.log or node.progress is not None
     ]
     return events, lines
+
+
+def _step_no(report: Report, node: NodeReport) -> int:
+    return report.step_no if node.step_no is None else node.step_no

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from engine.plan.tasktype import Effects
 from engine.scheduling import extras
+from engine.scheduling.ahead import comes_too_soon, put_back
 from engine.scheduling.events import AttemptLost
 from engine.scheduling.records import (
     PARTIAL_NODE,
@@ -42,6 +43,9 @@ def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str,
         turn.record(duplicate(run.id, no, report, worker, turn.now))
         return False
     _release(turn, run, no, report.item, active)
+    if comes_too_soon(run, no):
+        put_back(turn, run, no, report, worker)
+        return True
     trouble = run.trouble.get((no, report.item))
     if report.tries or report.outcome is not Outcome.OK:
         trouble = troubled(run, no, report.item)

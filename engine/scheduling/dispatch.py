@@ -9,6 +9,7 @@ from engine.scheduling.chunks import chunk_size, node_cost_s
 from engine.scheduling.events import Chunk, Placement
 from engine.scheduling.outstanding import Room
 from engine.scheduling.records import Dispatched, RunState
+from engine.scheduling.segments import follow
 from engine.scheduling.state import Active, LiveRun
 from engine.scheduling.steps import ask_page
 from engine.scheduling.turn import Turn
@@ -60,8 +61,11 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
             size = chunk_size(run.plan.name, run.step(no), turn.odds, turn.policy, at_hand, slots)
             count = min(window, max(fair, size), allowed, left)
             sent = _send(turn, run, no, count, estimate_s, pools, tokens)
-            chunks += _cut(run, sent, size)
-            left -= len(sent)
+            cut = _cut(run, sent, size)
+            if len(sent) == 1:
+                cut = [(*sent, *follow(turn, run, sent[0], tokens))]
+            chunks += cut
+            left -= sum(map(len, cut))
             if not run.steps[no].dispatchable:
                 turn.ready.drop_first(queue)
                 ask_page(turn, run, no)

@@ -295,4 +295,4 @@ class Placement:
 
 
 Chunk = tuple[Placement, ...]
-"""Attempts at nodes of one step that travel in one message."""
+"""Attempts that travel in one message: at nodes of one step, or at a node and the steps that follow it."""

@@ -133,7 +133,7 @@ class Hedges:
 
     def _straggles(self, run: LiveRun, no: int, item: int, begun_at: float, known: Usual) -> None:
         active = run.active.get((no, item))
-        if active is not None and extras.extra_of(run, no, item) is None:
+        if active is not None and extras.extra_of(run, no, item) is None and not _in_a_segment(run, no):
             self._stragglers[run.id, no, item] = Straggler(active.attempt, begun_at, known)
 
     def _fits(self, turn: Turn, run: LiveRun, no: int, room: Room, busy: set[str]) -> bool:
@@ -160,6 +160,11 @@ class Hedges:
         }  # fmt: skip
         turn.record(Decision(run.id, "hedge", reason, turn.now, no, item, figures))
         return (placement,)
+
+
+def _in_a_segment(run: LiveRun, no: int) -> bool:
+    """Whether the step's result is used in its own message, so that no other may take its place."""
+    return run.steps[no].ahead or any(run.steps[child].ahead for child in run.step(no).children)
 
 
 def _still_runs(run: LiveRun, no: int, item: int, straggler: Straggler) -> bool:

@@ -10,6 +10,7 @@ from engine.dag.compiled import CompiledPlan, OnFailure
 from engine.plan.tasktype import Effects
 from engine.scheduling.chunks import message_cost_s
 from engine.scheduling.events import RevokeRun
+from engine.scheduling.joins import JoinVerdict, judge
 from engine.scheduling.records import AttemptEnded, NodeState, RunChanged, RunState, StepState
 from engine.scheduling.snapshot import AttemptRow, ExtraRow, RunSnapshot, StepRow
 from engine.scheduling.state import NODE_CODES, Active, LiveRun, StepProgress, Trouble
@@ -37,6 +38,8 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
     for no in range(len(progress)):
         _find_gaps(run, no)
     _count_parents(run)
+    for no in range(len(progress)):
+        _find_ahead(run, no)
     run.partial = run.partial or any(_is_partial(run, no) for no in range(len(progress)))
     return run
 
@@ -159,6 +162,20 @@ def _find_gaps(run: LiveRun, no: int) -> None:
         node = (no, item)
         if not progress.finals[item] and node not in run.active and node not in run.trouble:
             progress.again.append(item)
+
+
+def _find_ahead(run: LiveRun, no: int) -> None:
+    """A step that was sent ahead of its parents waits again, unless its attempt is still out."""
+    progress = run.steps[no]
+    if progress.state is not StepState.RUNNING or judge(run, no) is JoinVerdict.HOLDS:
+        return
+    if (no, 0) in run.active:
+        progress.ahead = True
+        return
+    progress.state, progress.cursor, progress.page_end = StepState.WAITING, 0, 0
+    progress.again.clear()
+    if (no, 0) in run.trouble:
+        run.trouble[no, 0].retry_at = None
 
 
 def _is_partial(run: LiveRun, no: int) -> bool:

@@ -74,8 +74,8 @@ class StepProgress:
         Parents with no final state; parents that succeeded.
     out
         Nodes with an active attempt.
-    parked
-        Ready, but kept from dispatch by ``max_parallel``, a pool, or a rate.
+    ahead
+        Its node is out before the step's join holds: in one message behind those it waits for.
     """
 
     state: StepState = StepState.WAITING
@@ -95,6 +95,7 @@ class StepProgress:
     falling_back: bool = False
     tolerated: bool = False
     listed: bool = False
+    ahead: bool = False
     reason: str = ""
 
     @property

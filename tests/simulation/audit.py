@@ -6,6 +6,7 @@ Nothing here asks the scheduler's memory: only the journal, the bodies, and the 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -35,7 +36,8 @@ class Audit:
         self.results: dict[str, NodeKey] = {}
         self.begins: Counter[NodeKey] = Counter()
         self.messages: Counter[NodeKey] = Counter()
-        self.chunked = 0
+        self.chunked = self.followed = 0
+        self._taken_ahead: dict[str, set[str]] = {}
         self.running: Counter[str] = Counter()
         self._begun_attempts: set[tuple[NodeKey, int]] = set()
         self._tokens: dict[NodeKey, str] = {}
@@ -44,14 +46,15 @@ class Audit:
 
     def published(self, delivery: Delivery) -> None:
         """A message goes out. Invariant 2: its attempt is in the journal."""
-        for call in delivery.nodes:
-            key = (delivery.run_id, delivery.step_no, call.item)
+        for part, call in delivery.parts():
+            key = (delivery.run_id, part.step_no, call.item)
             rows = self._sim.journal.attempts.get(key, {})
             if call.attempt not in rows or rows[call.attempt].dispatched_at is None:
                 raise Violation(f"invariant 2: {key} attempt {call.attempt} is published and not journaled")
             self.messages[key] += 1
             self._tokens[key] = delivery.token
         self.chunked += len(delivery.nodes) > 1
+        self.followed += len(delivery.then)
         if self._sim.driver.tracing:
             self._sim.driver.note("publish", f"{delivery.path} {delivery.nodes[0].item} {delivery.token}")
 
@@ -60,13 +63,18 @@ class Audit:
         if report.kind is not ReportKind.DONE:
             return
         for node in report.nodes:
-            key = (report.run_id, report.step_no, node.item)
+            key = (report.run_id, report.step_no if node.step_no is None else node.step_no, node.item)
             row = self._sim.journal.attempts[key].get(node.attempt)
             if node.outcome in _BODY_ENDED and key not in self._sim.journal.nodes and (row is None or not row.outcome):
                 raise Violation(f"invariant 9: the report of {key} is deleted before it is recorded")
 
-    def body_began(self, delivery: Delivery, call: NodeCall, inputs: Any, at: float) -> None:
-        """A body is at its first line, having passed its begin mark."""
+    def body_began(
+        self, delivery: Delivery, call: NodeCall, inputs: Any, at: float, execution: str, behind: Mapping[int, Any]
+    ) -> None:
+        """A body is at its first line, having passed its begin mark.
+
+        ``behind`` are the steps that succeeded in the same message before it, with what they gave.
+        """
         sim = self._sim
         key = (delivery.run_id, delivery.step_no, call.item)
         if sim.driver.tracing:
@@ -76,9 +84,11 @@ class Audit:
             if gone_at is not None and at > gone_at:
                 raise Violation(f"invariant 4: {key} begins at {at:.3f}, the permits of {run_id} went at {gone_at:.3f}")
         step = sim.plan_of(delivery.run_id).steps[delivery.step_no]
-        if not self._join_holds(delivery.run_id, step):
+        if not self._join_holds(delivery.run_id, step, behind):
             raise Violation(f"invariant 3: {key} begins and its join does not hold")
-        self._check_inputs(key, inputs)
+        given_here = {told for view in behind.values() for told in bodies.executions(view)}
+        self._check_inputs(key, inputs, given_here)
+        self._taken_ahead[execution] = given_here.intersection(bodies.executions(inputs))
         if step.effects == "external":
             self._check_external(key, call.attempt, step)
         self.begins[key] += 1
@@ -114,6 +124,7 @@ class Audit:
             self._check_end(run_id)
             self._check_attempts(run_id)
             self._check_child(run_id)
+        self._check_ahead()
         self._check_messages()
         self._check_losses()
         if expected is not None:
@@ -151,7 +162,7 @@ class Audit:
         if gone_at is not None and run_id not in journal.permits_gone_at and journal.ended_at[run_id] > gone_at:
             raise Violation(f"invariant 4: {parent.run_id} has no permits left and {run_id} may have")
 
-    def _join_holds(self, run_id: str, step: CompiledStep) -> bool:
+    def _join_holds(self, run_id: str, step: CompiledStep, behind: Mapping[int, Any]) -> bool:
         parents = [self._step(run_id, parent) for parent in step.parents if parent != step.fallback_of]
         own = self._step(run_id, step.no)
         if own is None or own.count is None:
@@ -159,6 +170,7 @@ class Audit:
         if step.fallback_of is not None and not self._failed_nodes(run_id, step.fallback_of):
             return False
         good = sum(row is not None and row.state is StepState.SUCCEEDED for row in parents)
+        good += sum(row is not None and not row.state.final and row.step_no in behind for row in parents)
         ended = sum(row is not None and row.state.final for row in parents)
         match step.join.kind:
             case JoinKind.ALL:
@@ -179,13 +191,22 @@ class Audit:
         keys = [(run_id, no, item) for item in range(count)]
         return sum(key in nodes and nodes[key].state is NodeState.FAILED for key in keys)
 
-    def _check_inputs(self, key: NodeKey, inputs: Any) -> None:
+    def _check_inputs(self, key: NodeKey, inputs: Any, given_here: Collection[str]) -> None:
         for execution in bodies.executions(inputs):
+            if execution in given_here:
+                continue  # no result in the journal yet; see _check_ahead
             source = self.results.get(execution)
             node = self._sim.journal.nodes.get(source) if source is not None else None
             told = unpack(orjson.loads(node.result), self._sim.artefacts) if node and node.result else {}
             if told.get("x") != execution:
                 raise Violation(f"{key} was given {execution} of {source}, which is not the recorded result")
+
+    def _check_ahead(self) -> None:
+        """What a recorded result was made of, in one message with it, was recorded too."""
+        for key, node in self._sim.journal.nodes.items():
+            told = unpack(orjson.loads(node.result), self._sim.artefacts) if node.result else {}
+            if isinstance(told, dict) and "x" in told:
+                self._check_inputs(key, [{"x": each} for each in self._taken_ahead.get(told["x"], ())], ())
 
     def _check_external(self, key: NodeKey, attempt: int, step: CompiledStep) -> None:
         row = self._sim.journal.attempts[key].get(attempt)
@@ -336,7 +357,9 @@ class Audit:
         story: dict[str, Any] = {"run": (row.state, row.reason, row.partial)}
         for no in range(len(self._sim.plan_of(run_id).steps)):
             step = journal.steps[run_id, no]
-            story[f"step {no}"] = (step.state, step.count, step.tolerated)
+            # A step that was sent ahead in vain keeps the count it was given then.
+            count = None if step.state is StepState.SKIPPED else step.count
+            story[f"step {no}"] = (step.state, count, step.tolerated)
         for (run, no, item), node in journal.nodes.items():
             if run == run_id:
                 story[f"node {no}:{item}"] = (node.state, self._plain(node.result))

@@ -7,6 +7,7 @@ acknowledge. Each ``yield`` is a moment at which the process may die, freeze or 
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -35,12 +36,13 @@ class Execution:
     """One delivery's way through a slot."""
 
     def __init__(self, slot: Slot, delivery: Delivery) -> None:
-        self.slot, self.delivery = slot, delivery
+        self.slot, self.head, self.delivery = slot, delivery, delivery
         self.worker, self.sim = slot.worker, slot.worker.sim
         self.call = delivery.nodes[0]
         self.nonce = self.sim.unique("n")
         self.begun_at: float | None = None
         self.tries: list[Try] = []
+        self.views: dict[int, Any] = {}
 
     @property
     def name(self) -> str:
@@ -48,14 +50,15 @@ class Execution:
 
     def run(self) -> Work:
         chance, redis, told = self.sim.driver.chance, self.sim.redis, self.delivery
-        names = [f"{told.step_no}:{call.item}" for call in told.nodes]
+        parts = list(told.parts())
+        names = [f"{part.step_no}:{call.item}" for part, call in parts]
         try:
             verdicts = yield from self.worker.insist(
                 lambda: redis.claim(told.run_id, names, told.token, told.epoch, self.nonce), CLAIM_PATIENCE_S
             )
         except Unavailable:
             return
-        ours = [call for call, verdict in zip(told.nodes, verdicts, strict=True) if verdict]
+        ours = [each for each, verdict in zip(parts, verdicts, strict=True) if verdict]
         if not ours:
             return
         self.slot.running = True
@@ -66,15 +69,26 @@ class Execution:
         finally:
             self.slot.running = False
 
-    def _nodes(self, ours: list[NodeCall]) -> Work:
-        """One node after the other; what ended is reported now and then, and at the end."""
+    def _nodes(self, ours: list[tuple[Delivery, NodeCall]]) -> Work:
+        """One node after the other; what ended is reported now and then, and at the end.
+
+        A step that follows begins only if the one before it succeeded here.
+        """
         chance, held = self.sim.driver.chance, []
-        for place, call in enumerate(ours):
-            self.call, self.begun_at, self.tries = call, None, []
-            node = yield from self._attempt()
+        node: NodeReport | None = None
+        for place, (part, call) in enumerate(ours):
+            reached = part is self.head or (node is not None and node.outcome is Outcome.OK)
+            self.delivery, self.call, self.begun_at, self.tries = part, call, None, []
+            if reached:
+                node = yield from self._attempt()
+            else:
+                node = self._ended(Outcome.NOT_BEGUN, ErrorInfo("NotBegun", "not reached"))
             yield chance.uniform(0.0, 0.01)
             if node is not None:
+                node = replace(node, step_no=part.step_no)
                 held.append(node)
+                if node.outcome is Outcome.OK and len(ours) > 1:
+                    self._keep(part, node)
             last = place == len(ours) - 1
             if held and (last or chance.random() < 0.5):
                 yield from self._send(held, last=last)
@@ -84,8 +98,12 @@ class Execution:
         report, names = self._report(ReportKind.DONE, *held), [self._name_of(each) for each in held]
         yield from self.worker.insist(lambda: self.sim.redis.report(report, names, last=last))
 
+    def _keep(self, part: Delivery, node: NodeReport) -> None:
+        output = unpack(orjson.loads(node.result or "null"), self.sim.artefacts)
+        self.views[part.step_no] = {"output": output, "state": "succeeded", "error": None, "count": 1, "failed": 0}
+
     def _name_of(self, node: NodeReport) -> str:
-        return f"{self.delivery.step_no}:{node.item}"
+        return f"{node.step_no}:{node.item}"
 
     def _attempt(self) -> Generator[float, None, NodeReport | None]:
         try:
@@ -106,6 +124,8 @@ class Execution:
         store = self.sim.artefacts
         environment = unpack(self.delivery.shared, store)
         own = unpack(self.call.own, store) if self.call.own is not None else {}
+        given = {name: self.views[number] for name, number in self.delivery.given.items()}
+        environment = environment | {"steps": environment.get("steps", {}) | given}
         return render(unpack(self.delivery.with_, store), environment | own)
 
     def _leave_to_begin(self) -> Generator[float, None, bool]:
@@ -140,7 +160,7 @@ class Execution:
             yield self.sim.driver.chance.uniform(0.0, 0.06)  # between the mark and the first line
             execution = self.sim.unique("x")
             at = began_marked if self.worker.frozen_until != froze else self.sim.driver.now
-            self.sim.audit.body_began(self.delivery, self.call, inputs, at)
+            self.sim.audit.body_began(self.delivery, self.call, inputs, at, execution, self.views)
             try:
                 ended = yield from self._body(inputs, execution)
             finally:

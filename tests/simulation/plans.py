@@ -33,10 +33,13 @@ class _Draft:
         self.steps.append(step)
 
 
-def random_plan(chance: random.Random, version: str, most_steps: int = 8, most_items: int = 20) -> CompiledPlan:
+def random_plan(
+    chance: random.Random, version: str, most_steps: int = 8, most_items: int = 20, shape: str | None = None
+) -> CompiledPlan:
     """A plan of some steps, sometimes wide, sometimes a chain."""
     draft = _Draft(chance, most_items=min(most_items, chance.choice((3, 5, 8, 20))))
-    shape = chance.choice(("mixed", "mixed", "chain", "wide"))
+    drawn = chance.choice(("mixed", "mixed", "chain", "wide"))
+    shape = shape or drawn
     for _ in range(chance.randint(1, most_steps)):
         _add_step(draft, shape)
     steps = [replace(step, rank=float(len(draft.steps) - step.no)) for step in draft.steps]
@@ -131,6 +134,22 @@ def _outputs(chance: random.Random, steps: list[CompiledStep], stand_ins: set[in
     if not shown:
         return None
     return {f"o{step.no}": f"{{{{ steps.{step.path}.output }}}}" for step in shown}
+
+
+def plan_with_segments(chance: random.Random, version: str) -> CompiledPlan:
+    """A plan, mostly a chain, with most of its plain steps such as may follow each other in one message."""
+    plan = random_plan(chance, version, shape=chance.choice(("chain", "chain", "mixed")))
+    tame = []
+    for step in plan.steps:
+        plain = not step.fanned and step.fallback is None and step.fallback_of is None
+        if plain and chance.random() < 0.9:
+            when = step.when if chance.random() < 0.2 else None
+            step = replace(
+                step, task="t.plain", queue="io", pools=(), join=Join(), when=when,
+                effects=chance.choice(("none", "idempotent")),
+            )  # fmt: skip
+        tame.append(step)
+    return replace(plan, steps=tuple(tame))
 
 
 def with_child_runs(

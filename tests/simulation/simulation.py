@@ -29,7 +29,7 @@ from tests.simulation.broker import SimBroker
 from tests.simulation.driver import EPOCH, Driver, Violation
 from tests.simulation.faults import EVENTS, RATES, Faults, SimArtefacts
 from tests.simulation.journal import SimJournal
-from tests.simulation.plans import QUEUES, random_plan, with_child_runs
+from tests.simulation.plans import QUEUES, plan_with_segments, random_plan, with_child_runs
 from tests.simulation.redis import Data, SimRedis
 from tests.simulation.schedulers import SimScheduler
 from tests.simulation.workers import SimWorker
@@ -165,7 +165,11 @@ class Simulation:
                 self._submit_commands(chance, run_id)
 
     def _add_sub_plans(self, version: str) -> None:
-        """Some steps become runs of plans of their own. Drawn apart, so that other worlds stay as they are."""
+        """Some steps become segments, or runs of plans of their own. Drawn apart, so that other worlds stay."""
+        chance = random.Random(f"{self.seed}/{version}/segments")
+        if chance.random() < 0.2:
+            self.plans[version] = plan_with_segments(chance, version)
+            return
         chance = random.Random(f"{self.seed}/{version}/children")
         if chance.random() < 0.6:
             self.plans[version] = with_child_runs(chance, self.plans[version], self.plans)
@@ -260,6 +264,7 @@ class Outcome:
     repeated: int
     messages: int
     chunked: int
+    followed: int
     compared: int
     runs: int
     states: tuple[str, ...]
@@ -316,6 +321,6 @@ def simulate(seed: int, *, trace: list[str] | None = None, only: frozenset[str] 
     return Outcome(
         seed, sim.faults.happened, len(journal.nodes), sum(sim.audit.begins.values()),
         sum(count - 1 for count in sim.audit.begins.values() if count > 1), sim.broker.published,
-        sim.audit.chunked, sim.compared,
+        sim.audit.chunked, sim.audit.followed, sim.compared,
         len(journal.runs), tuple(str(row.state) for row in journal.runs.values()),
     )  # fmt: skip

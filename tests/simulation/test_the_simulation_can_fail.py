@@ -142,13 +142,18 @@ def let_the_runs_below_a_cancelled_run_go_on(patch: Patch) -> None:
     patch.setattr(Children, "living", lambda children, run: ())
 
 
+def believe_what_was_sent_ahead(patch: Patch) -> None:
+    patch.setattr(attempts, "comes_too_soon", lambda run, no: False)
+    patch.setattr("engine.runtime.inflight.may_be_sent", lambda run, placement, placed: True)
+
+
 MUTATIONS: tuple[Callable[[Patch], None], ...] = (
     skip_the_fence, accept_stale_attempts, publish_before_the_commit, do_not_ask_for_the_permit_at_begin, drop_a_retry,
     repeat_a_lost_external_body, forget_restored_attempts, acknowledge_before_the_commit,
     tell_that_permits_are_gone_before_they_are, never_publish_again,
     publish_again_at_every_look, believe_every_delivery, start_with_an_open_join, never_give_a_silent_worker_up,
     let_a_frozen_scheduler_write_permits, keep_a_partial_result_secret, grant_before_the_mark_is_stored,
-    let_the_runs_below_a_cancelled_run_go_on,
+    let_the_runs_below_a_cancelled_run_go_on, believe_what_was_sent_ahead,
 )  # fmt: skip
 
 

@@ -186,13 +186,14 @@ class _Nobody:
 def _parent_reports(worker: SimWorker, delivery: Delivery) -> Work:
     """What a parent says of the delivery its child died with: its last begun body is lost, the rest is not."""
     redis = worker.sim.redis
-    names = [f"{delivery.step_no}:{call.item}" for call in delivery.nodes]
+    parts = list(delivery.parts())
+    names = [f"{part.step_no}:{call.item}" for part, call in parts]
     held = yield from worker.insist(
         lambda: [redis.held(delivery.run_id, name, delivery.token, delivery.epoch) for name in names]
     )
     begun_last = max((place for place, (_, _, begun) in enumerate(held) if begun), default=-1)
     nodes, ended = [], []
-    for place, (call, (known, ours, begun)) in enumerate(zip(delivery.nodes, held, strict=True)):
+    for place, ((part, call), (known, ours, begun)) in enumerate(zip(parts, held, strict=True)):
         if known and not ours:
             continue
         if known:
@@ -202,7 +203,8 @@ def _parent_reports(worker: SimWorker, delivery: Delivery) -> Work:
             outcome = Outcome.LOST
         error = ErrorInfo("WorkerLost", "its process died")
         begun_at = worker.sim.driver.wall if begun else None
-        nodes.append(NodeReport(call.item, call.attempt, outcome, error=error, begun_at=begun_at))
+        node = NodeReport(call.item, call.attempt, outcome, error=error, begun_at=begun_at, step_no=part.step_no)
+        nodes.append(node)
         ended.append(names[place])
     if nodes:
         report = Report(ReportKind.LOST, delivery.token, delivery.run_id, delivery.step_no, worker.name, tuple(nodes))

@@ -42,6 +42,7 @@ from engine.wire import (
 
 _BEGIN_PATIENCE_S = 5.0
 _GRANT_LOOK_S = 1.0
+STOPPING = ErrorInfo("NotBegun", "its worker was told to stop before the body began")
 
 
 class NotOurs(Exception):  # noqa: N818 - no error: the scheduler took the node back
@@ -142,6 +143,14 @@ class Inputs:
         self.function = self.task_type.function
         self.written: Any = unpack(delivery.with_, services.artefacts)
         self.environment: dict[str, Any] = unpack(delivery.shared, services.artefacts)
+
+
+def shared_inputs(services: Services, delivery: Delivery) -> Inputs | Exception:
+    """What the nodes share, or why it cannot be had: then that is the outcome of each of them."""
+    try:
+        return Inputs(services, delivery)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
+        return error
 
 
 def prepare(attempt: Attempt, inputs: Inputs) -> dict[str, Any]:

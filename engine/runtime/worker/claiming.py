@@ -9,7 +9,7 @@ was revoked.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import Unavailable
@@ -53,12 +53,20 @@ def prepared(services: Services, delivery: Delivery, nonce: str) -> Ready | None
     return Ready(inputs, attempt)
 
 
-def claimed(services: Services, delivery: Delivery, nonce: str, ready: Ready | None) -> list[NodeCall]:
-    """The nodes of ``delivery`` that are ours, ``ready`` begun if it is given.
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What of a delivery is ours: nodes of its own step, and steps that follow it."""
 
-    None if Redis stays away, for then no permit can be seen.
+    nodes: list[NodeCall] = field(default_factory=list)
+    then: list[Delivery] = field(default_factory=list)
+
+
+def claimed(services: Services, delivery: Delivery, nonce: str, ready: Ready | None) -> Claimed:
+    """What of ``delivery`` is ours, ``ready`` begun if it is given.
+
+    Nothing if Redis stays away, for then no permit can be seen.
     """
-    fields = [permit_field(delivery.step_no, call.item) for call in delivery.nodes]
+    fields = [permit_field(part.step_no, call.item) for part, call in delivery.parts()]
     verdicts: list[bool] = []
 
     def claim() -> None:
@@ -71,11 +79,12 @@ def claimed(services: Services, delivery: Delivery, nonce: str, ready: Ready | N
         insist(claim, f"delivery {delivery.token}", _CLAIM_PATIENCE_S)
     except Unavailable:
         _LOG.warning("delivery %s dropped: Redis stays away", delivery.token)
-        return []
-    ours = [call for call, verdict in zip(delivery.nodes, verdicts, strict=True) if verdict]
+        return Claimed()
+    count = len(delivery.nodes)
+    ours = [call for call, verdict in zip(delivery.nodes, verdicts[:count], strict=True) if verdict]
     if ours and ready is not None:
         ready.begun()
-    return ours
+    return Claimed(ours, [part for part, verdict in zip(delivery.then, verdicts[count:], strict=True) if verdict])
 
 
 def _is_inline(value: Value) -> bool:

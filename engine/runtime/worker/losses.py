@@ -10,7 +10,7 @@ from typing import Any
 from engine.hotstate.keys import permit_field
 from engine.hotstate.worker import Held, WorkerHotState
 from engine.runtime.worker.services import insist
-from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome, Report, ReportKind
+from engine.wire import Delivery, ErrorInfo, NodeReport, Outcome, Report, ReportKind
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Losses:
         return thread
 
     def _report_lost(self, delivery: Delivery, why: str, timed_out: bool) -> None:
-        nodes = blamed(delivery.nodes, self._held(delivery), why, timed_out=timed_out)
+        nodes = blamed(delivery, self._held(delivery), why, timed_out=timed_out)
         _LOG.error("%s of run %s is lost: %s", delivery.path, delivery.run_id, why)
         self._send(ReportKind.LOST, delivery, nodes)
 
@@ -49,15 +49,19 @@ class Losses:
         """Said of nodes without a permit too, as a revoked run's are; of those reported before it is a double."""
         error = ErrorInfo("Stopped", "was told to stop, went on, and was killed")
         nodes = []
-        for call, state in zip(delivery.nodes, self._held(delivery), strict=True):
+        for (part, call), state in zip(delivery.parts(), self._held(delivery), strict=True):
             begun_at = state.begun_us / 1e6 if state.begun_us is not None else None
             outcome = Outcome.NOT_BEGUN if state.ours and begun_at is None else Outcome.CANCELLED
-            nodes.append(NodeReport(call.item, call.attempt, outcome, error=error, begun_at=begun_at))
+            nodes.append(
+                NodeReport(
+                    call.item, call.attempt, outcome, error=error, begun_at=begun_at, step_no=_told_of(part, delivery)
+                )
+            )
         _LOG.warning("%s of run %s was killed: it did not heed its stop flag", delivery.path, delivery.run_id)
         self._send(ReportKind.DONE, delivery, nodes)
 
     def _held(self, delivery: Delivery) -> list[Held]:
-        fields = [permit_field(delivery.step_no, call.item) for call in delivery.nodes]
+        fields = [permit_field(part.step_no, call.item) for part, call in delivery.parts()]
         held: list[Held] = []
 
         def look() -> None:
@@ -67,7 +71,7 @@ class Losses:
         return held
 
     def _report_unknown(self, delivery: Delivery) -> None:
-        fields = [permit_field(delivery.step_no, call.item) for call in delivery.nodes]
+        fields = [permit_field(part.step_no, call.item) for part, call in delivery.parts()]
         ours: list[bool] = []
 
         def claim() -> None:
@@ -80,22 +84,29 @@ class Losses:
             f"worker {self._worker} knows no task type {delivery.task!r}: name its module in FLYWHEEL_TASK_MODULES"
         )
         error = ErrorInfo("NotFound", message, retryable=False)
-        claimed = [call for call, mine in zip(delivery.nodes, ours, strict=True) if mine]
-        self._send(
-            ReportKind.DONE,
-            delivery,
-            [NodeReport(call.item, call.attempt, Outcome.FAILED, error=error) for call in claimed],
-        )
+        not_begun = ErrorInfo("NotBegun", f"{delivery.path} did not run")
+        claimed = [
+            NodeReport(call.item, call.attempt, Outcome.FAILED, error=error)
+            if part is delivery
+            else NodeReport(call.item, call.attempt, Outcome.NOT_BEGUN, error=not_begun, step_no=part.step_no)
+            for (part, call), mine in zip(delivery.parts(), ours, strict=True)
+            if mine
+        ]
+        self._send(ReportKind.DONE, delivery, claimed)
 
     def _send(self, kind: ReportKind, delivery: Delivery, nodes: Sequence[NodeReport]) -> None:
         if not nodes:
             return
         report = Report(kind, delivery.token, delivery.run_id, delivery.step_no, self._worker, tuple(nodes))
-        fields = [permit_field(delivery.step_no, node.item) for node in nodes]
+        fields = [permit_field(delivery.step_no if node.step_no is None else node.step_no, node.item) for node in nodes]
         insist(lambda: self._hot.report(delivery.shard, report, fields, last=True), f"run {delivery.run_id}")
 
 
-def blamed(nodes: Sequence[NodeCall], held: Sequence[Held], why: str, *, timed_out: bool) -> list[NodeReport]:
+def _told_of(part: Delivery, delivery: Delivery) -> int | None:
+    return None if part is delivery else part.step_no
+
+
+def blamed(delivery: Delivery, held: Sequence[Held], why: str, *, timed_out: bool) -> list[NodeReport]:
     """What is reported of each node of a lost delivery.
 
     The body that began last is the one that ran. Those that began before it had ended, and only
@@ -104,7 +115,7 @@ def blamed(nodes: Sequence[NodeCall], held: Sequence[Held], why: str, *, timed_o
     """
     youngest = max((state.begun_us for state in held if state.begun_us is not None), default=None)
     reports = []
-    for call, state in zip(nodes, held, strict=True):
+    for (part, call), state in zip(delivery.parts(), held, strict=True):
         begun_at = state.begun_us / 1e6 if state.begun_us is not None else None
         if not state.known or (state.ours and youngest is not None and state.begun_us == youngest):
             outcome = Outcome.TIMED_OUT if timed_out else Outcome.LOST
@@ -113,5 +124,9 @@ def blamed(nodes: Sequence[NodeCall], held: Sequence[Held], why: str, *, timed_o
         else:
             outcome = Outcome.NOT_BEGUN if begun_at is None else Outcome.INFRASTRUCTURE
         error = ErrorInfo("WorkerLost", why)
-        reports.append(NodeReport(call.item, call.attempt, outcome, error=error, begun_at=begun_at))
+        reports.append(
+            NodeReport(
+                call.item, call.attempt, outcome, error=error, begun_at=begun_at, step_no=_told_of(part, delivery)
+            )
+        )
     return reports

@@ -13,12 +13,13 @@ from typing import Any
 from engine.broker.failures import AttemptFailed
 from engine.broker.lifecycle import ignore_terminate
 from engine.runtime.worker import outcomes
-from engine.runtime.worker.attempt import Attempt, Inputs, run_attempt
+from engine.runtime.worker.attempt import STOPPING, Attempt, Inputs, run_attempt, shared_inputs
 from engine.runtime.worker.claiming import claimed, prepared
 from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.reports import DeliveryReports
+from engine.runtime.worker.segment import Segment
 from engine.runtime.worker.services import Services
-from engine.wire import Delivery, ErrorInfo, NodeReport, Outcome, real_item
+from engine.wire import Delivery, NodeReport, Outcome, real_item
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,17 +49,19 @@ class Pipeline:
             return
         nonce = secrets.token_hex(8)
         ready = prepared(services, work, nonce)
-        ours = claimed(services, work, nonce, ready)
-        if not ours:
+        held = claimed(services, work, nonce, ready)
+        ours = held.nodes
+        if not ours and not held.then:
             return  # stale, doubled or revoked: the scheduler knows better
-        reports = DeliveryReports(services, work, len(ours))
+        reports = DeliveryReports(services, work, len(ours) + len(held.then))
         failed: list[NodeReport] = []
+        ended: NodeReport | None = None
         with observer.delivering(reports):
-            inputs = ready.inputs if ready else _shared_inputs(services, work)
+            inputs = ready.inputs if ready else shared_inputs(services, work)
             for call in ours:
                 attempt = ready.attempt if ready else Attempt.at(services, work, call, nonce)
                 if services.shutdown.is_set():
-                    ended: NodeReport | None = attempt.ended(Outcome.NOT_BEGUN, _STOPPING)
+                    ended = attempt.ended(Outcome.NOT_BEGUN, STOPPING)
                 elif isinstance(inputs, Inputs):
                     ended = run_attempt(attempt, inputs, observer)
                 else:
@@ -69,12 +72,11 @@ class Pipeline:
                 reports.add(ended)
                 if ended.outcome is not Outcome.OK:
                     failed.append(ended)
+            if held.then:
+                failed += Segment(services, observer, reports, nonce).follow(work, ended, held.then)
         reports.close()
         if failed:
             raise AttemptFailed(_told(failed, len(ours)))
-
-
-_STOPPING = ErrorInfo("NotBegun", "its worker was told to stop before the body began")
 
 
 def _decoded(delivery: dict[str, Any]) -> Delivery | None:
@@ -83,14 +85,6 @@ def _decoded(delivery: dict[str, Any]) -> Delivery | None:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         _LOG.error("a message that is no delivery was dropped: %s: %s", type(error).__name__, error)
         return None
-
-
-def _shared_inputs(services: Services, delivery: Delivery) -> Inputs | Exception:
-    """What the nodes share, or why it cannot be had: then that is the outcome of each of them."""
-    try:
-        return Inputs(services, delivery)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
-        return error
 
 
 def _told(failed: list[NodeReport], count: int) -> str:

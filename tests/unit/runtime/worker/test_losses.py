@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.hotstate.worker import Held
 from engine.runtime.worker.losses import blamed
-from engine.wire import NodeCall, Outcome
+from engine.wire import Delivery, NodeCall, Outcome
+
+DELIVERY = Delivery(
+    token="k", epoch="e", shard=0, run_id="r", tenant="t", session="s", plan="p", step_no=0, path="a", fanned=True,
+    task="t", queue="io", effects="none", nodes=(), with_={"v": {}}, shared={"v": {}},
+)  # fmt: skip
 
 
 def _outcomes(*held: Held, timed_out: bool = False) -> dict[int, Outcome]:
-    nodes = [NodeCall(item, 1) for item in range(len(held))]
-    return {report.item: report.outcome for report in blamed(nodes, held, "died", timed_out=timed_out)}
+    nodes = tuple(NodeCall(item, 1) for item in range(len(held)))
+    chunk = replace(DELIVERY, nodes=nodes)
+    return {report.item: report.outcome for report in blamed(chunk, held, "died", timed_out=timed_out)}
 
 
 def test_the_body_that_began_last_is_blamed_and_no_other() -> None:
@@ -21,6 +29,14 @@ def test_the_body_that_began_last_is_blamed_and_no_other() -> None:
         3: Outcome.NOT_BEGUN,
     }
     assert _outcomes(ran, timed_out=True) == {0: Outcome.TIMED_OUT}
+
+
+def test_the_steps_that_follow_in_a_segment_are_told_apart() -> None:
+    held = [Held(known=True, ours=True, begun_us=us) for us in (10, 20, None)]
+    then = tuple(replace(DELIVERY, step_no=no, nodes=(NodeCall(0, 1),)) for no in (1, 2))
+    segment = replace(DELIVERY, nodes=(NodeCall(0, 1),), then=then)
+    told = [(node.step_no, node.outcome) for node in blamed(segment, held, "died", timed_out=False)]
+    assert told == [(None, Outcome.INFRASTRUCTURE), (1, Outcome.LOST), (2, Outcome.NOT_BEGUN)]
 
 
 def test_a_child_that_died_before_any_body_began_costs_no_attempt() -> None:
