@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.benchmarks import against_celery, alone, many_peers, traces
+from tests.benchmarks import against_celery, ahead, alone, many_peers, stopping, traces
 from tests.benchmarks.figures import Figure, print_table
 from tests.benchmarks.measuring import machine, say
 from tests.benchmarks.options import Options
@@ -23,6 +23,11 @@ BENCHES: dict[str, Bench] = {
     "trace": traces.trace,
     "scale": alone.scale,
     "fair": alone.fair,
+    "straggler": ahead.straggler,
+    "speculate": ahead.speculate,
+    "prefetch": ahead.prefetch,
+    "terminate": stopping.terminate,
+    "votes": stopping.votes,
     "peers": many_peers.peers,
 }
 

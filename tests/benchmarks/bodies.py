@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from engine.authoring import task
+from engine.authoring import TaskContext, task
 
 
 @task("bench.nothing", effects="none", queue="cpu")
@@ -41,3 +44,34 @@ def one() -> int:
 def sleep(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
+
+
+@task("bench.sometimes_slow", effects="none", queue="io")
+def sometimes_slow(context: TaskContext, item: int, seconds: float, every: int, slower: float) -> int:
+    """Last ``seconds``, but ``slower`` times as long in the first attempt at each ``every``-th item."""
+    time.sleep(seconds * slower if context.attempt == 1 and item % every == 0 else seconds)
+    return item
+
+
+@task("bench.condition", effects="none", queue="io")
+def condition(holds: bool, seconds: float) -> bool:
+    time.sleep(seconds)
+    return holds
+
+
+@task("bench.pause", effects="none", queue="io")
+def pause(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@task("bench.sample", effects="none", queue="io")
+def sample(file: str, puzzle: int, number: int, seconds: float) -> int:
+    """The recorded verdict on one sample of a puzzle: 1 if it is right."""
+    time.sleep(seconds)
+    return _verdicts(file)[puzzle][number]
+
+
+@cache
+def _verdicts(file: str) -> list[list[int]]:
+    return [[int(each["r"]) for each in puzzle["infos"]] for puzzle in json.loads(Path(file).read_text())]

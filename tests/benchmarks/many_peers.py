@@ -24,7 +24,7 @@ Node = tuple[str, Any, list[int]]
 PEERS = {
     "celery": CELERY,
     "dbos": Peer("dbos", ("dbos==3.4.*",), "dbos_program.py"),
-    "prefect": Peer("prefect", ("prefect==3.8.*", "fastapi<0.120"), "prefect_program.py"),
+    "prefect": Peer("prefect", ("prefect==3.8.*", "fastapi<0.140"), "prefect_program.py"),
     "luigi": Peer("luigi", ("luigi==3.8.*",), "luigi_program.py"),
     "dagster": Peer("dagster", ("dagster==1.13.*",), "dagster_program.py"),
     "langgraph": Peer("langgraph", ("langgraph==1.2.*", "langgraph-checkpoint-sqlite"), "langgraph_program.py"),

@@ -71,23 +71,24 @@ class Ours:
         """A plan, checked and compiled."""
         return prepare(plan, self.installation.settings)
 
-    def run(self, plan: Plan | Prepared, **inputs: Any) -> tuple[float, str, Any]:
+    def run(self, plan: Plan | Prepared, *, allow_partial: bool = False, **inputs: Any) -> tuple[float, str, Any]:
         """Run it; seconds from submission until its outputs are read, the run's id, the outputs."""
         started = time.perf_counter()
         run_id = self.client.submit(plan, inputs)
         view = self.client.wait(run_id, TIMEOUT_S)
         outputs = self.client.outputs(run_id)
         seconds = time.perf_counter() - started
-        if view.state.value != "succeeded" or view.partial:
+        if view.state.value != "succeeded" or (view.partial and not allow_partial):
             raise RuntimeError(f"run {run_id} has {view.state}: {view.reason}\n{self.installation.said()}")
         return seconds, run_id, outputs
 
-    def results(self, run_id: str, step_no: int, count: int) -> list[Any]:
-        """What a step's nodes returned, read back from SQL."""
+    def results(self, run_id: str, step_no: int, count: int, missing: Any = None) -> list[Any]:
+        """What a step's nodes returned, read back from SQL; ``missing`` for one that returned nothing."""
         from engine.artefacts.values import unpack
 
         found = self.client.store.node_results(run_id, step_no, 0, count)
-        return [unpack(found[item].value, self.client.artefacts) for item in range(count)]  # type: ignore[arg-type]
+        values = (found[item].value if item in found else None for item in range(count))
+        return [missing if value is None else unpack(value, self.client.artefacts) for value in values]
 
     def scheduler_peak_mb(self) -> float:
         """The most memory that the scheduler's process ever held."""
