@@ -56,6 +56,9 @@ def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str,
         if trouble.first_begun_at is None:
             trouble.first_begun_at = report.begun_at or active.begun_at
         trouble.attempt = attempt
+        if report.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
+            # A copy is there for time, not for another try: both of them would count as one, or as two.
+            extras.drop(turn, run, no, report.item, "the node's own attempt failed")
         if extras.extra_of(run, no, report.item) is None:
             end_badly(turn, run, no, report, trouble, active, worker)
         else:
@@ -106,8 +109,7 @@ def succeed(turn: Turn, run: LiveRun, no: int, report: NodeReport, attempt: int,
 
 
 def _leave_to_the_extra(turn: Turn, run: LiveRun, no: int, report: NodeReport, trouble: Trouble, worker: str) -> None:
-    """The node's own attempt ended badly while an extra one is out: that one decides."""
-    trouble.tries += report.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
+    """The node's own attempt ended without a verdict of its body while an extra one is out: that one decides."""
     trouble.losses += report.outcome is Outcome.LOST
     extras.ended(turn, run, no, report, worker)
 

@@ -71,6 +71,8 @@ def usual(odds: Odds, policy: Policy, plan: str, step: CompiledStep) -> Usual | 
     if not policy.hedge or not may_be_copied(step):
         return None
     kind = plan, step.path, step.task
+    if odds.bodies(*kind) < OBSERVATIONS:
+        kind = "", "", step.task  # what all bodies of the task type take
     observations = odds.bodies(*kind)
     p50_s, p90_s = odds.quantile_s(*kind, 0.5), odds.quantile_s(*kind, _QUANTILE)
     if observations < OBSERVATIONS or p50_s is None or p90_s is None:

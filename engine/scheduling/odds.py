@@ -15,7 +15,8 @@ from typing import Protocol
 class Odds(Protocol):
     """Learned figures. A step that was seen too seldom is answered for by its task type.
 
-    ``plan`` is a plan's name, ``path`` a step's path in it, ``task`` the step's task type.
+    ``plan`` is a plan's name, ``path`` a step's path in it, ``task`` the step's task type. Where plan and
+    path are empty, the task type is asked for.
     """
 
     def typical_s(self, plan: str, path: str, task: str) -> float | None:

@@ -1,4 +1,7 @@
-"""Two copies of one attempt at once: the first result wins, and the last failure decides.
+"""Two copies of one attempt at once: the first result wins.
+
+A failure of the node's own body decides too, as if there were no copy; one of the copy counts only if the
+other was lost.
 
 References
 ----------

@@ -27,8 +27,6 @@ class World(OneRun):
         self, *steps: CompiledStep, known: int = 100, policy: Policy | None = None, seconds: float = USUAL_S
     ) -> None:
         super().__init__(plan_of(*steps), policy)
-        if known:
-            self.odds.observe_bodies("", "", "t", [seconds] * known, NOW)
         for each in steps if known else ():
             self.odds.observe_bodies("p", each.path, each.task, [seconds] * known, NOW)
 
@@ -65,7 +63,7 @@ def test_why_is_stored_with_its_figures() -> None:
     (decision,) = (record for record in verdict.records if isinstance(record, Decision))
     assert (decision.kind, decision.step_no, decision.item) == ("hedge", 0, 0)
     assert decision.figures["elapsed_s"] == pytest.approx(2 * USUAL_S, rel=0.01)
-    assert decision.figures["threshold_s"] == pytest.approx(1.5 * USUAL_S)
+    assert decision.figures["threshold_s"] == pytest.approx(1.25 * USUAL_S)
     assert decision.figures["observations"] == 100
     assert len(chunks) == 1
 
@@ -78,10 +76,16 @@ def test_a_body_is_told_apart_only_once_enough_of_its_kind_are_known() -> None:
         assert len(world.copies()) == copies, known
 
 
+def test_a_step_seen_too_seldom_is_judged_by_its_task_type() -> None:
+    world = World(step(0), known=0)
+    world.odds.observe_bodies("another", "s", "t", [USUAL_S] * OBSERVATIONS, NOW)
+    assert world.core.mark_after_s(world.core.runs["r"], 0) == pytest.approx(1.25 * USUAL_S)
+
+
 def test_the_worker_is_told_when_a_body_is_a_straggler() -> None:
     world = World(step(0))
     run = world.core.runs["r"]
-    assert world.core.mark_after_s(run, 0) == pytest.approx(1.5 * USUAL_S)
+    assert world.core.mark_after_s(run, 0) == pytest.approx(1.25 * USUAL_S)
     world.odds.observe_bodies("p", "s0", "t", [10 * USUAL_S] * 50, NOW)  # spread now: one in three is slow
     assert world.core.mark_after_s(run, 0) == pytest.approx(10 * USUAL_S, rel=0.05)
     assert World(step(0), known=0).core.mark_after_s(run, 0) is None
@@ -90,7 +94,7 @@ def test_the_worker_is_told_when_a_body_is_a_straggler() -> None:
 def test_a_history_with_one_straggler_in_twenty_still_tells_stragglers() -> None:
     world = World(step(0))
     world.odds.observe_bodies("p", "s0", "t", [USUAL_S] * 90 + [10 * USUAL_S] * 10, NOW)
-    assert world.core.mark_after_s(world.core.runs["r"], 0) == pytest.approx(1.5 * USUAL_S, rel=0.1)
+    assert world.core.mark_after_s(world.core.runs["r"], 0) == pytest.approx(1.25 * USUAL_S, rel=0.1)
 
 
 def test_short_bodies_are_given_a_while() -> None:
@@ -103,8 +107,8 @@ def test_a_body_reported_before_it_is_a_straggler_gets_its_copy_when_it_is() -> 
     (own,) = world.send()
     world.runs_for(own, 0.3)
     assert world.copies() == []
-    assert world.core.next_due() == pytest.approx(NOW + 15.0)
-    world.now = NOW + 15.0
+    assert world.core.next_due() == pytest.approx(NOW + 12.5)
+    world.now = NOW + 12.5
     world.tell()
     assert len(world.copies()) == 1
 

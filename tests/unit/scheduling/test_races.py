@@ -67,17 +67,25 @@ def test_a_copy_that_fails_leaves_the_node_to_its_own_attempt() -> None:
 
 
 @pytest.mark.parametrize(("outcome", "state"), [(Outcome.OK, RunState.SUCCEEDED), (Outcome.FAILED, RunState.FAILED)])
-def test_the_last_copy_decides_when_the_nodes_own_attempt_failed(outcome: Outcome, state: RunState) -> None:
+def test_the_last_copy_decides_when_the_nodes_own_attempt_was_lost(outcome: Outcome, state: RunState) -> None:
     race = Race()
-    race.ends(race.own, Outcome.FAILED)
+    race.ends(race.own, Outcome.LOST)
     assert race.state is RunState.RUNNING
     race.ends(race.copy, outcome)
     assert race.state is state
 
 
-def test_a_node_whose_copies_both_failed_is_tried_again_under_a_new_number() -> None:
+def test_a_failure_of_the_nodes_own_body_counts_as_if_there_were_no_copy() -> None:
+    race = Race(attempts=2)
+    verdict = race.ends(race.own, Outcome.FAILED)
+    assert stopped(verdict) == [race.copy.item]
+    assert race.core.runs["r"].trouble[0, 0].tries == 1
+    assert race.core.next_due() is not None
+
+
+def test_a_node_whose_copies_both_came_to_nothing_is_tried_again_under_a_new_number() -> None:
     race = Race(attempts=3)
-    race.ends(race.own, Outcome.FAILED)
+    race.ends(race.own, Outcome.LOST)
     race.ends(race.copy, Outcome.FAILED)
     race.now += 60
     race.tell()
