@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from engine.api.endings import ended
 from engine.clock import SystemClock
 from engine.errors import Conflict, Unavailable
 from engine.ids import new_run_id, shard_of
@@ -304,10 +305,19 @@ class Client:
         TimeoutError
             It has not within ``timeout_s`` seconds.
         """
-        for _ in self._polls(math.inf if timeout_s is None else timeout_s):
-            found = self.store.get(run)
-            if found.state.final:
-                return found
+        found = self.store.get(run)
+        if found.state.final:
+            return found
+        with ended(self.redis_url, self.settings.namespace, found.id) as told:
+            deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
+            while True:
+                found = self.store.get(found.id)
+                left_s = deadline - time.monotonic()
+                if found.state.final:
+                    return found
+                if left_s <= 0:
+                    break
+                told(min(left_s, _POLL_LONGEST_S))
         raise TimeoutError(f"run {run} has not ended within {timeout_s:g} s")
 
     def prune(self, older_than_s: float, states: Collection[RunState] = FINAL_STATES, dry_run: bool = False) -> Pruned:

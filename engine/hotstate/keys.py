@@ -53,6 +53,10 @@ class Keys:
         """Flag that tells a delivery's bodies to stop."""
         return f"{self.stop_prefix}{token}"
 
+    def ended(self, run_id: str) -> str:
+        """Channel on which the end of a run is told."""
+        return f"{self.prefix}ended:{run_id}"
+
     def grant(self, token: str) -> str:
         """List with the answer to a body that asked to begin."""
         return f"{self.prefix}grant:{token}"

@@ -120,6 +120,11 @@ class RedisHotState:
         return float("inf") if since_ms < 0 else since_ms / 1000, [text(field) for field in begun]
 
     @translated
+    def tell_end(self, run_id: str) -> None:
+        """Tell whoever waits that a run's end is stored; those who miss it look at SQL now and then."""
+        self._redis.publish(self._keys.ended(run_id), b"1")
+
+    @translated
     def stop(self, tokens: Iterable[str]) -> None:
         """Tell running bodies to stop."""
         with self._redis.pipeline(transaction=False) as pipe:

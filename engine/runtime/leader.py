@@ -343,6 +343,7 @@ class Leader:
                 case StopAttempts():
                     self._inflight.stop(effect.run_id, effect.nodes)
                 case RunOver():
+                    self._world.hot.tell_end(effect.run_id)
                     self._forget(effect.run_id)
             self._effects.popleft()
 

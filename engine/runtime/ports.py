@@ -157,6 +157,9 @@ class HotState(Protocol):
     def revoke_run(self, run_id: str) -> tuple[float, list[str]]:
         """Delete every permit of a run; seconds since its youngest body began (``inf`` if none), and which had."""
 
+    def tell_end(self, run_id: str) -> None:
+        """Tell whoever waits that a run's end is stored."""
+
     def stop(self, tokens: Iterable[str]) -> None:
         """Tell running bodies to stop."""
 

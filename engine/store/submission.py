@@ -218,9 +218,15 @@ def _parent_columns(parent: ChildOf) -> dict[str, Any]:
 
 
 def _step_rows(run: NewRun) -> list[dict[str, Any]]:
+    return [_step_row(run.id, step) | {"code_hash": _code_hash(step, run.code)} for step in run.plan.steps]
+
+
+def _code_hash(step: CompiledStep, hashes: Mapping[str, str]) -> str | None:
+    if step.child is None:
+        return hashes.get(step.task) or None
     from engine.dag.code import step_code  # lazy: reading runs needs nothing of plans
 
-    return [_step_row(run.id, step) | {"code_hash": step_code(step, run.code)} for step in run.plan.steps]
+    return step_code(step, hashes)
 
 
 def _step_row(run_id: str, step: CompiledStep) -> dict[str, Any]:
