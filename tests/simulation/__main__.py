@@ -78,7 +78,8 @@ def _block(seeds: range) -> list[Outcome | str]:
 def _figures(outcome: Outcome) -> Counter[str]:
     told = Counter[str](
         runs=outcome.runs, nodes=outcome.nodes, bodies=outcome.bodies, bodies_repeated=outcome.repeated,
-        messages=outcome.messages, chunks=outcome.chunked, followers=outcome.followed, runs_compared=outcome.compared,
+        messages=outcome.messages, chunks=outcome.chunked, copies=outcome.copies,
+        followers=outcome.followed, runs_compared=outcome.compared,
         faults=sum(outcome.faults.values()),
     )  # fmt: skip
     told.update(f"runs_{state}" for state in outcome.states)

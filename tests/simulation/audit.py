@@ -13,9 +13,9 @@ import orjson
 
 from engine.artefacts.values import unpack
 from engine.dag.compiled import CompiledStep, JoinKind, OnFailure
-from engine.scheduling.records import NodeState, RunState, StepState
+from engine.scheduling.records import AttemptKind, NodeState, RunState, StepState
 from engine.scheduling.snapshot import StepRow
-from engine.wire import Delivery, NodeCall, Outcome, Report, ReportKind
+from engine.wire import Delivery, NodeCall, Outcome, Report, ReportKind, real_item
 from tests.simulation import bodies
 from tests.simulation.driver import Violation
 from tests.simulation.faults import HARM_SCHEDULERS, HARM_WORKERS
@@ -36,7 +36,7 @@ class Audit:
         self.results: dict[str, NodeKey] = {}
         self.begins: Counter[NodeKey] = Counter()
         self.messages: Counter[NodeKey] = Counter()
-        self.chunked = self.followed = 0
+        self.chunked = self.followed = self.bets = 0
         self._taken_ahead: dict[str, set[str]] = {}
         self.running: Counter[str] = Counter()
         self._begun_attempts: set[tuple[NodeKey, int]] = set()
@@ -48,7 +48,7 @@ class Audit:
         """A message goes out. Invariant 2: its attempt is in the journal."""
         for part, call in delivery.parts():
             key = (delivery.run_id, part.step_no, call.item)
-            rows = self._sim.journal.attempts.get(key, {})
+            rows = self._sim.journal.attempts.get(_node(key), {})
             if call.attempt not in rows or rows[call.attempt].dispatched_at is None:
                 raise Violation(f"invariant 2: {key} attempt {call.attempt} is published and not journaled")
             self.messages[key] += 1
@@ -63,8 +63,10 @@ class Audit:
         if report.kind is not ReportKind.DONE:
             return
         for node in report.nodes:
-            key = (report.run_id, report.step_no if node.step_no is None else node.step_no, node.item)
+            key = (report.run_id, report.step_no if node.step_no is None else node.step_no, real_item(node.item))
             row = self._sim.journal.attempts[key].get(node.attempt)
+            if row is not None and row.kind is AttemptKind.SPECULATIVE:
+                continue  # held in memory: it may be lost, and its node is done as ever
             if node.outcome in _BODY_ENDED and key not in self._sim.journal.nodes and (row is None or not row.outcome):
                 raise Violation(f"invariant 9: the report of {key} is deleted before it is recorded")
 
@@ -76,7 +78,7 @@ class Audit:
         ``behind`` are the steps that succeeded in the same message before it, with what they gave.
         """
         sim = self._sim
-        key = (delivery.run_id, delivery.step_no, call.item)
+        key = (delivery.run_id, delivery.step_no, real_item(call.item))
         if sim.driver.tracing:
             sim.driver.note("body", f"{delivery.path} {call.item} attempt {call.attempt} {delivery.token}")
         for run_id in self._line(delivery.run_id):
@@ -84,7 +86,9 @@ class Audit:
             if gone_at is not None and at > gone_at:
                 raise Violation(f"invariant 4: {key} begins at {at:.3f}, the permits of {run_id} went at {gone_at:.3f}")
         step = sim.plan_of(delivery.run_id).steps[delivery.step_no]
-        if not self._join_holds(delivery.run_id, step, behind):
+        if sim.journal.attempts[key][call.attempt].kind is AttemptKind.SPECULATIVE:
+            self._check_bet(delivery.run_id, step)
+        elif not self._join_holds(delivery.run_id, step, behind):
             raise Violation(f"invariant 3: {key} begins and its join does not hold")
         given_here = {told for view in behind.values() for told in bodies.executions(view)}
         self._check_inputs(key, inputs, given_here)
@@ -97,6 +101,17 @@ class Audit:
         if not sim.faults.enabled:
             self._check_limits(step, delivery.run_id)
 
+    def _check_bet(self, run_id: str, step: CompiledStep) -> None:
+        """Invariants 3 and 8: a bet does no harm, and all that it does not bet on has ended well."""
+        self.bets += 1
+        if step.effects != "none" or step.pools or step.fanned or step.child is not None:
+            raise Violation(f"invariant 8: a bet on {step.path} of {run_id}, which has effects or limits")
+        plan = self._sim.plan_of(run_id)
+        open_ = [no for no in step.parents if (row := self._step(run_id, no)) is None or not row.state.final]
+        on_guess = [no for no in open_ if plan.steps[no].guess is not None]
+        if not (set(open_) <= set(step.condition_parents) or (len(open_) == 1 and open_ == on_guess)):
+            raise Violation(f"invariant 3: a bet on {step.path} of {run_id} begins while {open_} are open")
+
     def body_ended(self, delivery: Delivery) -> None:
         """A body is over, or its process is."""
         step = self._sim.plan_of(delivery.run_id).steps[delivery.step_no]
@@ -105,16 +120,18 @@ class Audit:
 
     def stopped(self, delivery: Delivery, call: NodeCall) -> None:
         """A body was told to stop: nobody may want it any more."""
-        key = (delivery.run_id, delivery.step_no, call.item)
+        own = (delivery.run_id, delivery.step_no, call.item)
+        key = _node(own)
         row = self._sim.journal.attempts[key][call.attempt]
         going = self._sim.journal.runs[delivery.run_id].state in (RunState.RUNNING, RunState.PAUSED)
-        if going and key not in self._sim.journal.nodes and row.outcome is None and self._tokens[key] == delivery.token:
+        if going and key not in self._sim.journal.nodes and row.outcome is None and self._tokens[own] == delivery.token:
             raise Violation(f"{key} was told to stop and is wanted")
 
     def failures(self, run_id: str, step_no: int, item: int) -> int:
-        """Bodies of a node that failed, as far as the journal knows."""
+        """Bodies of a node that failed, as far as the journal knows; an extra attempt costs its node no try."""
         rows = self._sim.journal.attempts[run_id, step_no, item].values()
-        return sum(row.outcome in (Outcome.FAILED, Outcome.TIMED_OUT) for row in rows)
+        own = [row for row in rows if row.kind is None or not row.kind.extra]
+        return sum(row.outcome in (Outcome.FAILED, Outcome.TIMED_OUT) for row in own)
 
     # --- at the end -----------------------------------------------------------------------------
 
@@ -290,7 +307,7 @@ class Audit:
     def _check_messages(self) -> None:
         trouble = sum(self._sim.faults.happened.values()) + self._sim.journal.epoch - 1
         for key, sent in self.messages.items():
-            attempts = len(self._sim.journal.attempts[key])
+            attempts = len(self._sim.journal.attempts[_node(key)])
             if sent > 4 + attempts + 2 * trouble:
                 raise Violation(f"{key} was published {sent} times in {attempts} attempts")
 
@@ -375,3 +392,8 @@ class Audit:
     def _opened(self, value: Any) -> Any:
         data = unpack(value, self._sim.artefacts)
         return self._opened(data) if isinstance(value, dict) and value.get("value") is True else data
+
+
+def _node(key: NodeKey) -> NodeKey:
+    """The node of an attempt, which may go by the ``shadow`` of its item."""
+    return key[0], key[1], real_item(key[2])

@@ -6,6 +6,7 @@ acknowledge. Each ``yield`` is a moment at which the process may die, freeze or 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import orjson
 from engine.artefacts.values import pack, unpack
 from engine.errors import TaskError, Unavailable
 from engine.plan.templates import render
-from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome, Report, ReportKind, Try
+from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome, Report, ReportKind, Try, real_item
 from tests.simulation import bodies
 
 if TYPE_CHECKING:
@@ -169,7 +170,9 @@ class Execution:
                 continue
             if ended.outcome is not Outcome.OK:
                 return self._ended(ended.outcome, ended.error)
-            self.sim.audit.results[execution] = (self.delivery.run_id, self.delivery.step_no, self.call.item)
+            self.sim.audit.results[execution] = (
+                self.delivery.run_id, self.delivery.step_no, real_item(self.call.item),
+            )  # fmt: skip
             return self._ended(Outcome.OK, result=orjson.dumps(pack(ended.result, self.sim.artefacts)).decode())
 
     def _begin(self) -> Work:
@@ -183,20 +186,30 @@ class Execution:
 
     def _body(self, inputs: Any, execution: str) -> Generator[float, None, bodies.Ending]:
         told = self.delivery
-        tries = self.sim.audit.failures(told.run_id, told.step_no, self.call.item) + len(self.tries)
+        tries = self.sim.audit.failures(told.run_id, told.step_no, real_item(self.call.item)) + len(self.tries)
         seed = self.sim.seeds_of_runs[told.run_id]
-        ended = bodies.ending(seed, told.path, self.call.item, told.task, tries, inputs, execution)
-        left_s, marked = ended.seconds, told.effects == "external"
+        ended = bodies.ending(seed, told.path, real_item(self.call.item), told.task, tries, inputs, execution)
+        seconds = ended.seconds * self._slower(seed)
+        left_s, marked = seconds, told.effects == "external"
+        mark_s = BEGUN_MARK_S if told.mark_after_s is None else min(BEGUN_MARK_S, told.mark_after_s)
         while left_s > 0:
             piece_s = min(left_s, 0.5)
+            if not marked and told.mark_after_s is not None and seconds - left_s <= mark_s:
+                piece_s = min(piece_s, mark_s - (seconds - left_s) + 0.001)
             yield piece_s
             left_s -= piece_s
-            if not marked and ended.seconds - left_s > BEGUN_MARK_S:
+            if not marked and seconds - left_s > mark_s:
                 marked = self._mark_begun()
             if left_s > 0 and self._told_to_stop():
                 self.sim.audit.stopped(told, self.call)
                 return bodies.Ending(Outcome.CANCELLED, 0.0, error=ErrorInfo("Cancelled", "told to stop"))
         return ended
+
+    def _slower(self, seed: int) -> float:
+        """How many times longer than usual this try of the body takes, where bodies straggle."""
+        told, call = self.delivery, self.call
+        told_apart = f"{seed}/{told.path}/{real_item(call.item)}/{call.attempt}/slow"
+        return 10.0 if self.sim.stragglers and zlib.crc32(told_apart.encode()) % 3 == 0 else 1.0
 
     def _mark_begun(self) -> bool:
         node = NodeReport(self.call.item, self.call.attempt, Outcome.OK, begun_at=self.begun_at, log=("a line",))

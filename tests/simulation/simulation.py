@@ -10,7 +10,7 @@ import contextlib
 import random
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -22,10 +22,11 @@ from engine.runtime import faults as fault_points
 from engine.runtime import inflight, leader, service
 from engine.runtime.ports import CommandRow, NewChild, RunRow
 from engine.runtime.world import Limits, Pace, Rate
-from engine.scheduling.records import Record, RunChanged, RunState
+from engine.scheduling.records import Record, RunState
 from engine.scheduling.state import Policy
 from tests.simulation.audit import Audit
 from tests.simulation.broker import SimBroker
+from tests.simulation.copies import Copies
 from tests.simulation.driver import EPOCH, Driver, Violation
 from tests.simulation.faults import EVENTS, RATES, Faults, SimArtefacts
 from tests.simulation.journal import SimJournal
@@ -56,6 +57,7 @@ class Simulation:
         self.broker = SimBroker(self)
         self.audit = Audit(self)
         self.redis.acknowledged = self.audit.acknowledged
+        self.copies = Copies(self)
         self.workers: list[SimWorker] = []
         self.schedulers: list[SimScheduler] = []
         self.plans: dict[str, CompiledPlan] = {}
@@ -67,6 +69,7 @@ class Simulation:
         small = own.random() < 0.4
         self.pace = Pace(batch=3, dispatch=4) if small else Pace()
         self.policy, self.durations_known = _policy(seed, small=small)
+        self.policy, self.stragglers = _hedging(seed, self.policy)
         self.limits = Limits({"db": 2}, {"t.rated": Rate(4.0, 3)})
         until = own.choice((3.0, 10.0, 30.0))
         drawn = _chosen(own)
@@ -205,8 +208,7 @@ class Simulation:
     def _committed(self, record: Record) -> None:
         if self.driver.tracing:
             self.driver.note("journal", str(record)[:230])
-        if isinstance(record, RunChanged) and record.state is RunState.PAUSED:
-            return
+        self.copies.committed(record)
 
     def _woken(self) -> None:
         for scheduler in self.schedulers:
@@ -253,6 +255,15 @@ def _policy(seed: int, *, small: bool) -> tuple[Policy, bool]:
     return policy, policy.chunk_s > 0 and chance.random() < 0.8
 
 
+def _hedging(seed: int, policy: Policy) -> tuple[Policy, bool]:
+    """The core's numbers, and whether bodies straggle and what is usual is known from the start.
+
+    Drawn apart from all else.
+    """
+    chance = random.Random(f"{seed} stragglers")
+    return replace(policy, hedge_share=chance.choice((0.05, 0.3))), chance.random() < 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a simulation came to, in figures."""
@@ -264,6 +275,7 @@ class Outcome:
     repeated: int
     messages: int
     chunked: int
+    copies: int
     followed: int
     compared: int
     runs: int
@@ -280,9 +292,14 @@ def _engine_in(sim: Simulation) -> Iterator[None]:
     leader.log = inflight.log = service.log = quiet
     if sim.durations_known:
         Knowledge.typical_s = lambda self, *kind: typical_s(self, *kind) or 0.01  # type: ignore[method-assign]
+    bodies, quantile_s = Knowledge.bodies, Knowledge.quantile_s
+    if sim.stragglers:
+        Knowledge.bodies = lambda self, *kind: 100  # type: ignore[method-assign]
+        Knowledge.quantile_s = lambda self, *kind: 0.12  # type: ignore[method-assign]
     try:
         yield
     finally:
+        Knowledge.bodies, Knowledge.quantile_s = bodies, quantile_s  # type: ignore[method-assign]
         fault_points.point, leader.log, inflight.log, service.log = kept
         Knowledge.typical_s = typical_s  # type: ignore[method-assign]
 
@@ -321,6 +338,6 @@ def simulate(seed: int, *, trace: list[str] | None = None, only: frozenset[str] 
     return Outcome(
         seed, sim.faults.happened, len(journal.nodes), sum(sim.audit.begins.values()),
         sum(count - 1 for count in sim.audit.begins.values() if count > 1), sim.broker.published,
-        sim.audit.chunked, sim.audit.followed, sim.compared,
+        sim.audit.chunked, sim.copies.launched, sim.audit.followed, sim.compared,
         len(journal.runs), tuple(str(row.state) for row in journal.runs.values()),
     )  # fmt: skip

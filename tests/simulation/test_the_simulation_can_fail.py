@@ -17,8 +17,9 @@ from engine.runtime.children import Children
 from engine.runtime.inflight import Inflight
 from engine.runtime.leader import Leader
 from engine.runtime.outbox import Outbox
-from engine.scheduling import attempts, core, restoring, steps
+from engine.scheduling import attempts, core, hedges, restoring, steps
 from engine.scheduling.events import Cascaded, PermitsRevoked
+from engine.scheduling.hedges import Hedges
 from engine.scheduling.joins import JoinVerdict
 from engine.scheduling.records import Begun, RunChanged
 from engine.scheduling.turn import Turn
@@ -147,6 +148,17 @@ def believe_what_was_sent_ahead(patch: Patch) -> None:
     patch.setattr("engine.runtime.inflight.may_be_sent", lambda run, placement, placed: True)
 
 
+def copy_an_external_body(patch: Patch) -> None:
+    patch.setattr(hedges, "may_be_copied", lambda step: not (step.child or step.pools or step.max_parallel))
+
+
+def copy_while_primary_attempts_wait(patch: Patch) -> None:
+    def fits(hedges: Hedges, turn: Any, run: Any, no: int, room: Any, busy: Any) -> bool:
+        return hedges._tokens >= 1.0 and run.step(no).task not in room.tokens
+
+    patch.setattr(Hedges, "_fits", fits)
+
+
 MUTATIONS: tuple[Callable[[Patch], None], ...] = (
     skip_the_fence, accept_stale_attempts, publish_before_the_commit, do_not_ask_for_the_permit_at_begin, drop_a_retry,
     repeat_a_lost_external_body, forget_restored_attempts, acknowledge_before_the_commit,
@@ -154,6 +166,7 @@ MUTATIONS: tuple[Callable[[Patch], None], ...] = (
     publish_again_at_every_look, believe_every_delivery, start_with_an_open_join, never_give_a_silent_worker_up,
     let_a_frozen_scheduler_write_permits, keep_a_partial_result_secret, grant_before_the_mark_is_stored,
     let_the_runs_below_a_cancelled_run_go_on, believe_what_was_sent_ahead,
+    copy_an_external_body, copy_while_primary_attempts_wait,
 )  # fmt: skip
 
 
