@@ -49,7 +49,12 @@ def sleep(seconds: float) -> float:
 @task("bench.sometimes_slow", effects="none", queue="io")
 def sometimes_slow(context: TaskContext, item: int, seconds: float, every: int, slower: float) -> int:
     """Last ``seconds``, but ``slower`` times as long in the first attempt at each ``every``-th item."""
-    time.sleep(seconds * slower if context.attempt == 1 and item % every == 0 else seconds)
+    if context.attempt == 1 and item % every == 0:
+        seconds *= slower
+    end = time.monotonic() + seconds
+    while (left_s := end - time.monotonic()) > 0:
+        time.sleep(min(0.01, left_s))
+        context.check_cancelled()
     return item
 
 
