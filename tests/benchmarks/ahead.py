@@ -49,7 +49,7 @@ def straggler(options: Options) -> Iterator[Figure]:
             for name, ours in (("without", without), ("with", hedging)):
                 _, run_id, _ = ours.run(plan_of(steps, "straggler"))
                 results = [ours.results(run_id, no, count) for no, count in _waves(nodes)]
-                check(sum(results, []) == list(range(nodes)), "results of the nodes")
+                check([each for wave in results for each in wave] == list(range(nodes)), "results of the nodes")
                 p99_s, more = _latencies(ours, run_id, nodes)
                 say(f"  straggler {turn + 1}/{options.repeats}  {name}: p99 {p99_s:.3f} s, {more} more attempts")
                 if turn >= 0:
