@@ -1,12 +1,14 @@
-"""`scripts/bench`: choose benches, run them, show the figures; 1 if a bar is missed."""
+"""`scripts/bench`: choose benches, run them, show the figures; 1 if a bar is missed or a bench breaks off."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from engine.errors import FlywheelError
 from tests.benchmarks import against_celery, ahead, alone, many_peers, stopping, traces
 from tests.benchmarks.figures import Figure, print_table
 from tests.benchmarks.measuring import machine, say
@@ -42,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.files and given.bench != "trace":
         parser.error(f"{given.bench} takes no files")
     figures: list[Figure] = []
+    broken: list[str] = []
     for name in BENCHES if given.bench == "all" else (given.bench,):
         say(f"{name}: {(BENCHES[name].__doc__ or '').splitlines()[0]}")
         try:
@@ -51,9 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     print(each.as_json(), flush=True)
         except Skipped as reason:
             say(f"{name}: skipped: {reason}")
+        except (FlywheelError, OSError, RuntimeError):  # the other benches of `all` go on
+            traceback.print_exc()
+            broken.append(name)
     if figures and not given.json:
         print_table(figures, machine())
-    return 1 if any(each.ok is False for each in figures) else 0
+    if broken:
+        say(f"broken off: {', '.join(broken)}")
+    return 1 if broken or any(each.ok is False for each in figures) else 0
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

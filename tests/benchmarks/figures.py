@@ -44,7 +44,7 @@ class Figure:
         """One line."""
         fields: dict[str, Any] = {
             "bench": self.bench, "metric": self.metric, "case": self.case, "value": _rounded(self.value),
-            "unit": self.unit, "bar": None if self.bar is None else self.bar.value, "ok": self.ok,
+            "unit": self.unit, "bar": None if self.bar is None else _rounded(self.bar.value), "ok": self.ok,
             "goal": None if self.bar is None else self.bar.goal, "peer": self.peer,
             "peer_value": None if self.peer_value is None else _rounded(self.peer_value), "peer_unit": self.peer_unit,
             "runs": [_rounded(run) for run in self.runs], "load": round(self.load, 2), "note": self.note,
