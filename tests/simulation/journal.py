@@ -158,12 +158,15 @@ class SimJournal:
         steps = [step for (run, _), step in sorted(self.steps.items()) if run == run_id]
         nodes = [(no, item, node.state) for (run, no, item), node in self.nodes.items() if run == run_id]
         open_nodes = [key for key in sorted(self.attempts) if key[0] == run_id and key not in self.nodes]
-        own = {key: {no: row for no, row in self.attempts[key].items() if not row.kind.extra} for key in open_nodes}
+        own = {
+            key: {no: row for no, row in self.attempts[key].items() if row.kind is None or not row.kind.extra}
+            for key in open_nodes
+        }
         extras = [
             ExtraRow(key[1], key[2], row.attempt, row.begun_at, row.outcome is None)
             for key in open_nodes
             for row in self.attempts[key].values()
-            if row.kind.extra
+            if row.kind is not None and row.kind.extra
         ]
         attempts = [_attempt_row(key, rows) for key, rows in own.items() if rows]
         return RunSnapshot(row, steps, nodes, attempts, extras)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.dag.compiled import ChildKind, ChildRuns, CompiledPlan, CompiledStep, Join, JoinKind, OnFailure
+from engine.dag.guesses import with_guesses
 from engine.plan.retry import RetryPolicy, Wait
+from tests.simulation.bodies import GUESS, TRUTH
 
 EAGER = (JoinKind.ANY, JoinKind.AT_LEAST)
 QUEUES = ("io", "cpu")
@@ -198,3 +200,39 @@ def _given(step: CompiledStep, steps: list[CompiledStep]) -> int | None:
     name = step.for_each.removeprefix("{{ steps.").removesuffix(".output }}")
     source = steps[step.names[name]]
     return source.no if source.fanned else None
+
+
+def with_bets(chance: random.Random, plan: CompiledPlan) -> CompiledPlan:
+    """``plan`` with conditions that ask about what nothing else needs, and with guesses, right and wrong."""
+    steps = list(plan.steps)
+    names = dict(plan.names)
+    for step in plan.steps:
+        plain = not step.fanned and step.child is None and step.fallback_of is None
+        if not plain or chance.random() < 0.1:
+            continue
+        steps[step.no] = step = replace(
+            step, join=Join() if chance.random() < 0.5 else step.join, pools=(),
+            effects=chance.choice(("none", "none", "none", "external")),
+        )  # fmt: skip
+        guessed = step.children and step.fallback is None and chance.random() < 0.5
+        if not guessed and step.reads and chance.random() < 0.5:
+            steps[step.no] = _on_condition(chance, step, steps)
+        elif guessed:
+            no = len(steps)
+            told = {"of": step.path, "right": chance.random() < 0.5}
+            steps[step.no] = replace(step, task=TRUTH, guess=no)
+            names[f"g{step.no}"] = no
+            steps.append(CompiledStep(no, f"g{step.no}", GUESS, told, effects="none", retry=_retry(chance)))
+    return replace(plan, steps=with_guesses(tuple(steps)), names=names, value_of_time_usd_per_h=36.0)
+
+
+def _on_condition(chance: random.Random, step: CompiledStep, steps: list[CompiledStep]) -> CompiledStep:
+    """The step asks about a parent in its condition, and for nothing else of it."""
+    asked = chance.choice(step.reads)
+    name = steps[asked].path
+    value = f"steps.{name}.count" if steps[asked].fanned or steps[asked].child else f"steps.{name}.output.r"
+    return replace(
+        step, when=f"steps.{name}.state == 'succeeded' and {value} % 4 != 1", condition_parents=(asked,),
+        reads=tuple(no for no in step.reads if no != asked),
+        with_={key: text for key, text in step.with_.items() if key != f"a{asked}"},
+    )  # fmt: skip

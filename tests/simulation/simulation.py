@@ -22,7 +22,7 @@ from engine.runtime import faults as fault_points
 from engine.runtime import inflight, leader, service
 from engine.runtime.ports import CommandRow, NewChild, RunRow
 from engine.runtime.world import Limits, Pace, Rate
-from engine.scheduling.records import Record, RunState
+from engine.scheduling.records import AttemptKind, Record, RunState
 from engine.scheduling.state import Policy
 from tests.simulation.audit import Audit
 from tests.simulation.broker import SimBroker
@@ -30,7 +30,7 @@ from tests.simulation.copies import Copies
 from tests.simulation.driver import EPOCH, Driver, Violation
 from tests.simulation.faults import EVENTS, RATES, Faults, SimArtefacts
 from tests.simulation.journal import SimJournal
-from tests.simulation.plans import QUEUES, plan_with_segments, random_plan, with_child_runs
+from tests.simulation.plans import QUEUES, plan_with_segments, random_plan, with_bets, with_child_runs
 from tests.simulation.redis import Data, SimRedis
 from tests.simulation.schedulers import SimScheduler
 from tests.simulation.workers import SimWorker
@@ -70,6 +70,8 @@ class Simulation:
         self.pace = Pace(batch=3, dispatch=4) if small else Pace()
         self.policy, self.durations_known = _policy(seed, small=small)
         self.policy, self.stragglers = _hedging(seed, self.policy)
+        self.speculates = random.Random(f"{seed} bets").random() < 0.5
+        self.policy = replace(self.policy, speculate=disturbed)  # so each such run is compared with a plain one
         self.limits = Limits({"db": 2}, {"t.rated": Rate(4.0, 3)})
         until = own.choice((3.0, 10.0, 30.0))
         drawn = _chosen(own)
@@ -79,7 +81,7 @@ class Simulation:
         if disturbed:
             self.faults.plan()
         for _ in range(own.randint(1, 3)):
-            self._start_worker(own.randint(1, 3), own.choice((0, 0, 1, 2)))
+            self._start_worker(own.randint(1, 3) + 4 * self.speculates, own.choice((0, 0, 1, 2)))
         for number in range(2):
             self.schedulers.append(SimScheduler(self, f"scheduler{number}"))
 
@@ -158,6 +160,8 @@ class Simulation:
             chance = random.Random(f"{self.seed}/run/{number}")
             self.plans[version] = random_plan(chance, version)
             self._add_sub_plans(version)
+            if self.speculates:
+                self.plans[version] = with_bets(random.Random(f"{self.seed}/{version}/bets"), self.plans[version])
             deadline_at = EPOCH + chance.uniform(1.0, 40.0) if chance.random() < 0.1 else None
             row = RunRow(
                 run_id, "default", "main", "random", version, '{"v":{}}', chance.choice((0, 0, 5)), RunState.PENDING,
@@ -198,7 +202,7 @@ class Simulation:
         self.journal.command(CommandRow(number, run_id, kind, {}, self.driver.wall))
 
     def _start_worker(self, slots: int, prefetch: int) -> None:
-        self.workers.append(SimWorker(self, self.unique("w"), QUEUES, slots, prefetch))
+        self.workers.append(SimWorker(self, self.unique("w"), (*QUEUES, "speculative"), slots, prefetch))
 
     def _start_worker_in(self, seconds: float, like: SimWorker) -> None:
         self.driver.after(seconds, self._start_worker, len(like.slots), like._prefetch)
@@ -277,9 +281,17 @@ class Outcome:
     chunked: int
     copies: int
     followed: int
+    bets: int
+    adopted: int
     compared: int
     runs: int
     states: tuple[str, ...]
+
+
+def _adopted(journal: SimJournal) -> int:
+    """Nodes that have a bet's result."""
+    named = ((journal.attempts[key], node.attempt) for key, node in journal.nodes.items() if node.attempt)
+    return sum(rows[no].kind is AttemptKind.SPECULATIVE for rows, no in named if no in rows)
 
 
 @contextlib.contextmanager
@@ -287,11 +299,14 @@ def _engine_in(sim: Simulation) -> Iterator[None]:
     """The engine's fault points and logs lead into ``sim``."""
     quiet = _Log(sim)
     kept = fault_points.point, leader.log, inflight.log, service.log
-    typical_s = Knowledge.typical_s
+    typical_s, branch = Knowledge.typical_s, Knowledge.branch
     fault_points.point = sim.point
     leader.log = inflight.log = service.log = quiet
     if sim.durations_known:
         Knowledge.typical_s = lambda self, *kind: typical_s(self, *kind) or 0.01  # type: ignore[method-assign]
+    if sim.speculates:
+        Knowledge.typical_s = lambda self, *kind: typical_s(self, *kind) or 0.5  # type: ignore[method-assign]
+        Knowledge.branch = lambda self, *kind: (0.8, 20)  # type: ignore[method-assign]
     bodies, quantile_s = Knowledge.bodies, Knowledge.quantile_s
     if sim.stragglers:
         Knowledge.bodies = lambda self, *kind: 100  # type: ignore[method-assign]
@@ -301,7 +316,7 @@ def _engine_in(sim: Simulation) -> Iterator[None]:
     finally:
         Knowledge.bodies, Knowledge.quantile_s = bodies, quantile_s  # type: ignore[method-assign]
         fault_points.point, leader.log, inflight.log, service.log = kept
-        Knowledge.typical_s = typical_s  # type: ignore[method-assign]
+        Knowledge.typical_s, Knowledge.branch = typical_s, branch  # type: ignore[method-assign]
 
 
 class _Log:
@@ -338,6 +353,6 @@ def simulate(seed: int, *, trace: list[str] | None = None, only: frozenset[str] 
     return Outcome(
         seed, sim.faults.happened, len(journal.nodes), sum(sim.audit.begins.values()),
         sum(count - 1 for count in sim.audit.begins.values() if count > 1), sim.broker.published,
-        sim.audit.chunked, sim.copies.launched, sim.audit.followed, sim.compared,
+        sim.audit.chunked, sim.copies.launched, sim.audit.followed, sim.audit.bets, _adopted(journal), sim.compared,
         len(journal.runs), tuple(str(row.state) for row in journal.runs.values()),
     )  # fmt: skip

@@ -27,6 +27,12 @@ def test_the_invariants_hold_in_worlds_that_nobody_saw_before() -> None:
         simulate(seed)
 
 
+def test_a_speculating_run_gives_what_a_plain_one_gives_and_some_bets_are_adopted_and_some_dropped() -> None:
+    outcomes = [simulate(seed) for seed in range(170, 250)]  # each compares its runs with plain ones
+    adopted = sum(outcome.adopted for outcome in outcomes)
+    assert 3 <= adopted < sum(outcome.bets for outcome in outcomes)
+
+
 def test_the_same_seed_gives_the_same_world() -> None:
     first: list[str] = []
     again: list[str] = []

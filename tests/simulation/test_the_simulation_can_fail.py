@@ -17,7 +17,7 @@ from engine.runtime.children import Children
 from engine.runtime.inflight import Inflight
 from engine.runtime.leader import Leader
 from engine.runtime.outbox import Outbox
-from engine.scheduling import attempts, core, hedges, restoring, steps
+from engine.scheduling import attempts, bets, commands, core, hedges, restoring, steps, wagers
 from engine.scheduling.events import Cascaded, PermitsRevoked
 from engine.scheduling.hedges import Hedges
 from engine.scheduling.joins import JoinVerdict
@@ -148,6 +148,20 @@ def believe_what_was_sent_ahead(patch: Patch) -> None:
     patch.setattr("engine.runtime.inflight.may_be_sent", lambda run, placement, placed: True)
 
 
+def adopt_before_the_condition_is_known(patch: Patch) -> None:
+    def known(turn: Turn, run: Any, event: Any) -> None:
+        kept(turn, run, replace(event, holds=event.holds or event.step_no in run.bet_at))
+
+    kept = commands.condition_known
+    patch.setattr(commands, "condition_known", known)
+
+
+def bet_on_what_does_harm(patch: Patch) -> None:
+    kept = wagers.may_bet
+    patch.setattr(bets, "may_bet", lambda plan, no: plan.steps[no].when is not None or kept(plan, no))
+    patch.setattr(wagers, "_basis", lambda run, step: ([step.parents[0]], None) if step.parents else None)
+
+
 def copy_an_external_body(patch: Patch) -> None:
     patch.setattr(hedges, "may_be_copied", lambda step: not (step.child or step.pools or step.max_parallel))
 
@@ -166,12 +180,14 @@ MUTATIONS: tuple[Callable[[Patch], None], ...] = (
     publish_again_at_every_look, believe_every_delivery, start_with_an_open_join, never_give_a_silent_worker_up,
     let_a_frozen_scheduler_write_permits, keep_a_partial_result_secret, grant_before_the_mark_is_stored,
     let_the_runs_below_a_cancelled_run_go_on, believe_what_was_sent_ahead,
+    adopt_before_the_condition_is_known, bet_on_what_does_harm,
     copy_an_external_body, copy_while_primary_attempts_wait,
 )  # fmt: skip
 
 
 WORLDS: dict[Callable[[Patch], None], tuple[int, frozenset[str] | None]] = {
     publish_again_at_every_look: (200, None),
+    adopt_before_the_condition_is_known: (210, None),
     let_a_frozen_scheduler_write_permits: (220, frozenset({"freeze_scheduler", "slow_call"})),
     believe_every_delivery: (
         1900,
