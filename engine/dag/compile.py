@@ -8,11 +8,21 @@ names of their arguments are checked as well. Every problem of a plan comes at o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from engine.dag.compiled import ChildKind, ChildRuns, CompiledPlan, CompiledStep, OnFailure
-from engine.dag.drafts import Draft, Problems
-from engine.dag.edges import check_outputs, connect
+from engine.dag.compiled import (
+    ChildKind,
+    ChildRuns,
+    CompiledPlan,
+    CompiledStep,
+    Ending,
+    Enough,
+    OnFailure,
+    Voting,
+)
+from engine.dag.drafts import Draft, Problems, Scope
+from engine.dag.edges import check_outputs, condition_names, connect
 from engine.dag.guesses import with_guesses
 from engine.dag.inline import ENTER_TASK, LEAVE_TASK, inline
 from engine.dag.ordering import cycles, generations
@@ -24,6 +34,7 @@ from engine.plan.model import Plan, Step, plan_data, plan_hash
 from engine.plan.pauses import uncollected
 from engine.plan.problems import placed
 from engine.plan.registry import Registry
+from engine.plan.stopping import Gains, Impossible
 from engine.plan.tasktype import Effects, TaskType
 
 _SHOWN = 20  # steps at either end of a cycle
@@ -63,6 +74,7 @@ def _compiled(plan: Plan, where: Loc, registry: Registry | None, problems: Probl
         if draft.child is not None and isinstance(draft.step.plan, Plan)
     }
     outputs = check_outputs(scopes[0], problems)
+    ending = _ending(plan, scopes[0], problems)
     task_types = _task_types(drafts, registry, problems) if registry is not None else {}
     levels = generations(drafts)
     for cycle in cycles(drafts, levels):
@@ -78,7 +90,26 @@ def _compiled(plan: Plan, where: Loc, registry: Registry | None, problems: Probl
         names=_renumbered(outputs, order),
         pools={own_pool(plan.name, pool): limit for pool, limit in plan.pools.items()},
         value_of_time_usd_per_h=plan.value_of_time_usd_per_h,
-    )
+        ending=None if ending is None else replace(
+            ending,
+            goal_names=_renumbered(ending.goal_names, order),
+            impossible_names=_renumbered(ending.impossible_names, order),
+        ),
+    )  # fmt: skip
+
+
+def _ending(plan: Plan, scope: Scope, problems: Problems) -> Ending | None:
+    """When a run of the plan ends before its steps have, with positions for numbers."""
+    if not plan.ends_early:
+        return None
+    told = plan.impossible if isinstance(plan.impossible, Impossible) else Impossible.model_construct(
+        when=plan.impossible, same_error=None
+    )  # fmt: skip
+    given_up = plan.stop_when_impossible
+    return Ending(
+        plan.goal, told.when, told.same_error, (plan.goal is not None) if given_up is None else given_up,
+        condition_names(plan.goal, "goal", scope, problems), condition_names(told.when, "impossible", scope, problems),
+    )  # fmt: skip
 
 
 def freeze_task_defaults(plan: Plan, registry: Registry) -> Plan:
@@ -246,6 +277,8 @@ def _step(
         effects=(effects or Effects.EXTERNAL).value,
         pools=tuple(own_pool(plan.name, pool) if pool in plan.pools else pool for pool in step.pools),
         rank=rank,
+        enough=step.enough,
+        voting=None if step.vote is None else Voting(step.vote.ballot, step.vote.confidence, step.vote.min),
         child=None if draft.child is None else _child_runs(draft, number[draft.names["inputs"]], below),
     )
 
@@ -259,6 +292,7 @@ def _child_runs(draft: Draft, given: int, plan: CompiledPlan | None) -> ChildRun
         plan=plan,
         source=plan_data(step.plan) if isinstance(step.plan, Plan) else None,
         until=step.loop.until if step.loop else None,
+        enough=_gains(step.loop.enough) if step.loop and step.loop.enough else None,
         rounds_max=step.loop.max_rounds if step.loop else 1,
         time_max_s=step.loop.max_time if step.loop else None,
         tasks={name: facts_of(facts) for name, facts in made.task_types.items() if isinstance(facts, Mapping)}
@@ -267,6 +301,10 @@ def _child_runs(draft: Draft, given: int, plan: CompiledPlan | None) -> ChildRun
         steps_max=made.max_steps if made else 0,
         items_max=made.max_items if made else 0,
     )
+
+
+def _gains(enough: Gains) -> Enough:
+    return Enough(enough.score, enough.rounds, enough.gain)
 
 
 def _renumbered(names: Mapping[str, int], order: Sequence[int]) -> dict[str, int]:

@@ -21,15 +21,64 @@ class JoinKind(StrEnum):
     ALL_DONE = "all_done"  # every parent ended, however it ended
     AT_LEAST = "at_least"  # ``count`` parents succeeded
     TOLERATE = "tolerate"  # every parent ended, each with at most ``share`` of its nodes failed
+    UNTIL = "until"  # an expression over finished steps holds
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """A step's join. ``count`` is set for ``at_least``, ``share`` in [0, 1] for ``tolerate``."""
+    """A step's join. ``count`` is set for ``at_least``, ``share`` in [0, 1] for ``tolerate``.
+
+    ``until`` is the expression of that kind; with ``prune`` the parents that are open when the join
+    holds are stopped.
+    """
 
     kind: JoinKind = JoinKind.ALL
     count: int = 0
     share: float = 0.0
+    until: str = ""
+    prune: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Voting:
+    """How the nodes of a fan-out vote: an expression over ``output``, and when the vote is settled."""
+
+    ballot: str
+    confidence: float
+    least: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enough:
+    """When a loop's rounds gain no more: ``rounds`` in a row below ``gain`` over the best ``score`` before."""
+
+    score: str
+    rounds: int
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """When a run ends before its steps have.
+
+    Parameters
+    ----------
+    goal, impossible
+        Expressions over steps: the run succeeds, or is given up, once they hold.
+    same_error
+        Attempts with one and the same error after which it is given up; ``None`` means never.
+    when_out_of_reach
+        Whether it is given up once it has failed for good and nothing left leads anywhere.
+    goal_names, impossible_names
+        What ``steps.NAME`` means in the two expressions: name to number.
+    """
+
+    goal: str | None = None
+    impossible: str | None = None
+    same_error: int | None = None
+    when_out_of_reach: bool = False
+    goal_names: Mapping[str, int] = field(default_factory=dict)
+    impossible_names: Mapping[str, int] = field(default_factory=dict)
 
 
 class OnFailure(StrEnum):
@@ -70,8 +119,8 @@ class ChildRuns:
         Number of the step whose output (one item of it, in a fan-out) holds the inputs.
     plan, source
         The sub-plan, compiled and as JSON data; ``None`` where an earlier step makes it.
-    until, rounds_max, time_max_s
-        The condition and the bounds of a loop.
+    until, enough, rounds_max, time_max_s
+        The conditions and the bounds of a loop.
     tasks, steps_max, items_max
         What a plan that an earlier step makes may use, how many steps it may have, and how many items
         each fan-out in it.
@@ -82,6 +131,7 @@ class ChildRuns:
     plan: CompiledPlan | None = None
     source: Mapping[str, Any] | None = None
     until: str | None = None
+    enough: Enough | None = None
     rounds_max: int = 1
     time_max_s: float | None = None
     tasks: Mapping[str, TaskFacts] = field(default_factory=dict)
@@ -129,6 +179,8 @@ class CompiledStep:
         Nodes of this step that may be out at once; ``None`` means no limit.
     max_failures
         Failed nodes after which the run is given up; ``None`` goes on to the end.
+    enough, voting
+        When the nodes that ended are enough of a sample: an expression, or a vote.
     pools
         Names of the concurrency pools of which each running node holds one slot.
     child
@@ -169,6 +221,13 @@ class CompiledStep:
     pools: tuple[str, ...] = ()
     rank: float = 0.0
     child: ChildRuns | None = None
+    enough: str | None = None
+    voting: Voting | None = None
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it may end before all its nodes have."""
+        return self.enough is not None or self.voting is not None
 
     @property
     def fanned(self) -> bool:
@@ -183,6 +242,7 @@ class CompiledPlan:
     ``outputs`` is the tree as written, whose leaves are literals and lone references, resolved with
     ``names`` at the end of the run. ``pools`` are concurrency limits of the plan's own.
     ``value_of_time_usd_per_h`` is what finishing an hour sooner is worth; ``None`` means nothing.
+    ``ending`` is ``None`` where the run ends with its last step only.
     """
 
     name: str
@@ -192,6 +252,7 @@ class CompiledPlan:
     names: dict[str, int] = field(default_factory=dict)
     pools: dict[str, int] = field(default_factory=dict)
     value_of_time_usd_per_h: float | None = None
+    ending: Ending | None = None
 
     def plans(self) -> Iterator[CompiledPlan]:
         """This plan and those that its steps run."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.dag.compiled import ChildKind, Join, JoinKind
-from engine.plan.clauses import AtLeast, Tolerate
+from engine.plan.clauses import AtLeast, Tolerate, Until
 from engine.plan.document import PROBLEMS_LIMIT, Loc
 from engine.plan.model import Plan, Step
 from engine.plan.names import nearest
@@ -94,12 +94,15 @@ class Draft:
 
 
 _PLAIN_JOINS = {kind.value: Join(kind) for kind in (JoinKind.ALL, JoinKind.ANY, JoinKind.ALL_DONE)}
+_PLAIN_JOINS["first"] = Join(JoinKind.ANY, prune=True)
 
 
 def join_of(step: Step) -> Join:
     """A step's join as the scheduler reads it."""
     if isinstance(step.join, AtLeast):
-        return Join(JoinKind.AT_LEAST, count=step.join.at_least)
+        return Join(JoinKind.AT_LEAST, count=step.join.at_least, prune=step.join.prune)
+    if isinstance(step.join, Until):
+        return Join(JoinKind.UNTIL, until=step.join.until, prune=step.join.prune)
     if isinstance(step.join, Tolerate):
         return Join(JoinKind.TOLERATE, share=step.join.tolerate)
     return _PLAIN_JOINS[step.join]

@@ -8,13 +8,14 @@ from engine.dag.compiled import Join, JoinKind
 from engine.dag.drafts import Draft, Problems, Scope
 from engine.dag.guesses import connect_guess
 from engine.dag.inline import LEAVE_TASK
+from engine.errors import UsageError
 from engine.plan import expressions
 from engine.plan.clauses import FallBack
 from engine.plan.document import Loc
 from engine.plan.references import NOTHING, References
 from engine.plan.templates import has_template, lone_reference, placed_texts, references, texts
 
-_LENIENT = (JoinKind.ANY, JoinKind.AT_LEAST, JoinKind.TOLERATE)
+_LENIENT = (JoinKind.ANY, JoinKind.AT_LEAST, JoinKind.TOLERATE, JoinKind.UNTIL)
 _ENTERED = "inputs"
 _IF_ENTERED = f"steps.{_ENTERED}.state == 'succeeded'"
 
@@ -54,6 +55,7 @@ def check_outputs(scope: Scope, problems: Problems) -> dict[str, int]:
 def _follow_references(draft: Draft, problems: Problems) -> None:
     step, scope, where = draft.step, draft.scope, draft.where
     if draft.child is not None:
+        _sampled(draft, problems)
         return  # it refers to its inputs only, and was made so
     if draft.task == LEAVE_TASK:
         draft.names.update(check_outputs(scope, problems))
@@ -76,7 +78,8 @@ def _follow_references(draft: Draft, problems: Problems) -> None:
         items = references(step.for_each)
         if not _hold(items, scope, fanned=False):
             _blame(step.for_each, (*where, "for_each"), scope, problems, fanned=False)
-    for found, read in ((arguments, True), (condition, False), (items, False)):
+    until = _sampled(draft, problems)
+    for found, read in ((arguments, True), (condition, False), (items, False), (until, False)):
         for name in found.steps:
             position = scope.names.get(name)
             if position is None:
@@ -92,6 +95,44 @@ def _follow_references(draft: Draft, problems: Problems) -> None:
         problems.add(f"it has {len(step.for_each):,} items, and may have {step.max_items:,}", (*where, "for_each"))
     if isinstance(step.for_each, list) and any(has_template(text) for text in texts(step.for_each)):
         problems.add("a list written out holds no templates: refer to one list instead", (*where, "for_each"))
+
+
+def _sampled(draft: Draft, problems: Problems) -> References:
+    """What a join's own expression refers to; checks what the step says of samples."""
+    step, scope, where = draft.step, draft.scope, draft.where
+    for place, text, known in (
+        (("enough",), step.enough, ("outputs", "count", "failed", "inputs")),
+        (("vote", "ballot"), step.vote.ballot if step.vote is not None else None, ("output",)),
+    ):
+        if text is not None:
+            check_names(text, known, (*where, *place), problems)
+    if draft.join.kind is not JoinKind.UNTIL:
+        return NOTHING
+    found = expressions.references(draft.join.until)
+    if not _hold(found, scope, fanned=False):
+        _tell(found, (*where, "join", "until"), scope, problems, fanned=False)
+    return found
+
+
+def check_names(expression: str, known: tuple[str, ...], where: Loc, problems: Problems) -> None:
+    """Tell what an expression that sees only some names asks for besides."""
+    try:
+        unknown = sorted(expressions.names(expression) - set(known))
+    except UsageError as error:
+        problems.add(str(error), where)
+        return
+    for name in unknown:
+        problems.add_unknown(f"this expression knows {', '.join(known)}, not", name, known, where)
+
+
+def condition_names(expression: str | None, key: str, scope: Scope, problems: Problems) -> dict[str, int]:
+    """What ``steps.NAME`` means in a condition of the whole plan, checked."""
+    if expression is None:
+        return {}
+    found = expressions.references(expression)
+    if not _hold(found, scope, fanned=False):
+        _tell(found, (*scope.where, key), scope, problems, fanned=False)
+    return {name: scope.names[name] for name in sorted(found.steps) if name in scope.names}
 
 
 def _hold(found: References, scope: Scope, *, fanned: bool) -> bool:
@@ -225,8 +266,9 @@ def _check_join(draft: Draft, problems: Problems) -> None:
     count = len(draft.parents) - (draft.fallback_of is not None)
     if draft.join.kind is JoinKind.AT_LEAST and draft.join.count > count:
         problems.add(f"at_least {draft.join.count} of {count} parents can never hold", (*draft.where, "join"))
-    elif draft.join.kind is JoinKind.ANY and count == 0:
-        problems.add("'any' needs a parent: refer to a step, or name one in after", (*draft.where, "join"))
+    elif draft.join.kind in (JoinKind.ANY, JoinKind.UNTIL) and count == 0:
+        word = str(draft.join.kind) if draft.join.kind is JoinKind.UNTIL or not draft.join.prune else "first"
+        problems.add(f"{word!r} needs a parent: refer to a step, or name one in after", (*draft.where, "join"))
 
 
 def _refuse_use_of_fallbacks(drafts: list[Draft], problems: Problems) -> None:

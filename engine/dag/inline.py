@@ -35,7 +35,7 @@ MAX_PARALLEL = 50
 
 # Clauses that belong to one task's attempts: on a whole sub-plan they would do nothing.
 _OF_TASKS = ("retry", "timeout", "queue", "effects", "max_parallel", "max_failures", "pools", "skill",
-            "phase", "on_failure", "guess")  # fmt: skip
+            "phase", "on_failure", "guess", "enough", "vote")  # fmt: skip
 _NOT_OF_RUNS = ("queue", "effects", "pools", "guess")
 _GIVEN_BY_LOOPS = frozenset({"previous", "round"})
 
@@ -58,7 +58,7 @@ def _add_scope(scope: Scope, scopes: list[Scope], drafts: list[Draft], problems:
             problems.add(f"with its sub-plans the plan has more than {STEPS_LIMIT:,} steps", scope.where)
             return
         where = (*scope.where, "steps", name)
-        if step.expand is not None or (isinstance(step.plan, Plan) and (step.loop or step.for_each is not None)):
+        if step.expand is not None or (isinstance(step.plan, Plan) and _is_a_run(step, step.plan)):
             _add_child_runs(name, step, scope, drafts, problems)
             continue
         if step.plan is not None:
@@ -69,6 +69,11 @@ def _add_scope(scope: Scope, scopes: list[Scope], drafts: list[Draft], problems:
         scope.ends.append((len(drafts), len(drafts)))
         path = scope.prefix + name
         drafts.append(Draft(path, where, step, step.task, step.with_, scope, join_of(step), step.when))
+
+
+def _is_a_run(step: Step, plan: Plan) -> bool:
+    """Whether a sub-plan is run instead of written in: many times, or to an end of its own."""
+    return step.loop is not None or step.for_each is not None or plan.ends_early
 
 
 def _add_sub_plan(
@@ -108,8 +113,10 @@ def _add_child_runs(name: str, step: Step, outer: Scope, drafts: list[Draft], pr
     else:
         assert step.expand is not None
         given = {"plan": step.expand.plan, "inputs": step.with_}
-    if step.loop is not None:
-        _check_until(step.loop.until, (*where, "loop", "until"), problems)
+    if step.loop is not None and step.loop.until is not None:
+        _check_round(step.loop.until, (*where, "loop", "until"), problems)
+    if step.loop is not None and step.loop.enough is not None:
+        _check_round(step.loop.enough.score, (*where, "loop", "enough", "score"), problems)
     fanned, fails = step.for_each is not None, step.on_failure == "fail"
     enter = len(drafts)
     # Inputs that cannot be made are a failure of the step's own: its node then fails for want of them.
@@ -137,10 +144,10 @@ def _add_child_runs(name: str, step: Step, outer: Scope, drafts: list[Draft], pr
     drafts.append(draft)
 
 
-def _check_until(until: str, where: Loc, problems: Problems) -> None:
+def _check_round(expression: str, where: Loc, problems: Problems) -> None:
     known = ("output", "round", "inputs")
     try:
-        unknown = sorted(expressions.names(until) - set(known))
+        unknown = sorted(expressions.names(expression) - set(known))
     except UsageError as error:
         problems.add(str(error), where)
         return

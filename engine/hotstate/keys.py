@@ -28,6 +28,7 @@ class Keys:
         self.epoch = f"{self.prefix}epoch:marker"
         self.workers = f"{self.prefix}worker:index"
         self.stop_prefix = f"{self.prefix}stop:"
+        self.stops = f"{self.prefix}stops"
 
     def permits(self, run_id: str) -> str:
         """Hash: a run's permits by node."""

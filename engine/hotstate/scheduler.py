@@ -130,6 +130,7 @@ class RedisHotState:
         with self._redis.pipeline(transaction=False) as pipe:
             for token in tokens:
                 pipe.set(self._keys.stop(token), 1, ex=_STOP_TTL_S)
+                pipe.publish(self._keys.stops, token)
             pipe.execute()
 
     @translated

@@ -22,6 +22,7 @@ ITEMS = "items"
 """Name of the batch's input."""
 _WRONG_SHOWN = 20
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_NOT_OF_BATCHES = {"goal": None, "impossible": None, "stop_when_impossible": None}  # said of one item's steps
 _INPUTS = re.compile(r"(?<![\w.])inputs\b")
 
 
@@ -37,14 +38,16 @@ def batch_plan(plan: Plan, max_failures: int | None = None) -> Plan:
         run is marked partial; ``None`` goes on to the end, and the run fails if an item did.
     """
     (name, step), *more = plan.steps.items()
-    if more or step.plan is not None or step.for_each is not None:
+    if more or step.plan is not None or step.for_each is not None or plan.ends_early:
         name, step = "each", Step(plan=plan, with_={key: f"{{{{ item.{key} }}}}" for key in plan.inputs})
     else:
         step = step.model_copy(update={"with_": _of_item(step.with_), "when": _of_item_expression(step.when)})
     tolerated = {} if max_failures is None else {"max_failures": max_failures, "on_failure": "continue"}
     fanned = step.model_copy(update={"for_each": "{{ inputs.items }}", **tolerated})
     items = Input(type="list", required=True, description="What the plan is run for, one by one.")
-    return plan.model_copy(update={"inputs": {ITEMS: items}, "steps": {name: fanned}, "outputs": None})
+    return plan.model_copy(
+        update={"inputs": {ITEMS: items}, "steps": {name: fanned}, "outputs": None, **_NOT_OF_BATCHES}
+    )
 
 
 def read_items(file: Path, plan: Plan, common: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

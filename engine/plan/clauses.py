@@ -47,6 +47,16 @@ class AtLeast(Clause):
     """The step starts once so many of its parents succeeded."""
 
     at_least: Annotated[int, Field(strict=True, ge=1)]
+    prune: bool = False
+    """Whether the other parents, and what is needed for them alone, are then stopped."""
+
+
+class Until(Clause):
+    """The step starts once an expression over finished steps holds; it is asked whenever a parent ended."""
+
+    until: Annotated[str, Field(min_length=1, max_length=64_000)]
+    prune: bool = True
+    """Whether the other parents, and what is needed for them alone, are then stopped."""
 
 
 class Tolerate(Clause):
@@ -62,10 +72,10 @@ class FallBack(Clause):
 
 
 def _join_form(value: Any) -> str | None:
-    if isinstance(value, AtLeast | Tolerate):
+    if isinstance(value, AtLeast | Tolerate | Until):
         return type(value).__name__
     if isinstance(value, dict):
-        return "Tolerate" if "tolerate" in value else "AtLeast"
+        return "Tolerate" if "tolerate" in value else "Until" if "until" in value else "AtLeast"
     return "word"
 
 
@@ -74,12 +84,13 @@ def _word_or(model: str, value: Any) -> str:
 
 
 JoinClause = Annotated[
-    Annotated[Literal["all", "any", "all_done"], Tag("word")]
+    Annotated[Literal["all", "any", "first", "all_done"], Tag("word")]
     | Annotated[AtLeast, Tag("AtLeast")]
-    | Annotated[Tolerate, Tag("Tolerate")],
+    | Annotated[Tolerate, Tag("Tolerate")]
+    | Annotated[Until, Tag("Until")],
     Discriminator(_join_form),
 ]
-"""``all``, ``any``, ``all_done``, ``{at_least: n}`` or ``{tolerate: share}``."""
+"""``all``, ``any``, ``first``, ``all_done``, ``{at_least: n}``, ``{tolerate: share}`` or ``{until: expression}``."""
 
 FailureClause = Annotated[
     Annotated[Literal["fail", "continue"], Tag("word")] | Annotated[FallBack, Tag("FallBack")],

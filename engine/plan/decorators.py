@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 _OPTIONS = frozenset({
     "name", "after", "for_each", "max_items", "max_parallel", "max_failures", "when", "join", "retry", "timeout",
-    "on_failure", "queue", "guess", "phase", "skill", "effects", "pools", "description",
+    "on_failure", "queue", "guess", "enough", "vote", "phase", "skill", "effects", "pools", "description",
 })  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from engine.plan.names import Identifier, PlanName, QueueName, StepName, TaskNam
 from engine.plan.pauses import uncollected
 from engine.plan.references import lone_reference
 from engine.plan.source import Source
+from engine.plan.stopping import Expression, Gains, ImpossibleClause, Vote
 from engine.plan.tasktype import Effects
 
 InputType = Literal["string", "integer", "number", "boolean", "list", "object", "any"]
@@ -95,11 +96,21 @@ class Loop(Clause):
 
     plan: _PlanOrName | None = None
     """The plan of each round; may as well be written as the step's own ``plan``."""
-    until: Text
+    until: Text | None = None
     """Expression over ``output``, ``round`` and ``inputs`` of a round that ended."""
+    enough: Gains | None = None
+    """Ends the loop once rounds gain too little."""
     max_rounds: Annotated[int, Field(strict=True, ge=1, le=10_000)]
     max_time: PositiveDuration | None = None
     """No round begins later than this after the first began."""
+    max_usd: Annotated[float, Field(gt=0)] | None = None
+    """Reserved: what its rounds may cost."""
+
+    @model_validator(mode="after")
+    def _can_end(self) -> Self:
+        if self.until is None and self.enough is None:
+            raise PydanticCustomError("loop", "a loop needs until, or enough, or both")
+        return self
 
 
 class Expand(Clause):
@@ -152,6 +163,10 @@ class Step(Clause):
     """Nodes of this step that may run at once."""
     max_failures: Annotated[int, Field(ge=0)] | None = None
     """Give the run up once more than this many nodes of the step have failed."""
+    enough: Expression | None = None
+    """Expression over ``outputs``, ``count`` and ``failed`` so far; once it holds, the other nodes are stopped."""
+    vote: Vote | None = None
+    """The nodes vote; once the vote is settled, the other nodes are stopped."""
     when: Text | None = None
     """Expression; the step, or each item's node, is skipped unless it holds."""
     join: JoinClause = "all"
@@ -187,6 +202,17 @@ class Step(Clause):
         if self.loop is not None and (self.plan is None or self.loop.plan is not None):
             why = "a loop has one plan: loop: {plan: NAME, until: …, max_rounds: …}"
             raise PydanticCustomError("loop", "{why}", {"why": why})
+        return self
+
+    @model_validator(mode="after")
+    def _samples_are_of_a_fan_out(self) -> Self:
+        why = ""
+        if self.enough is not None and self.vote is not None:
+            why = "a step has enough or a vote, not both"
+        elif (self.enough is not None or self.vote is not None) and self.for_each is None:
+            why = "enough and vote are for steps with for_each; a loop has an enough of its own"
+        if why:
+            raise PydanticCustomError("sampling", "{why}", {"why": why})
         return self
 
     @model_validator(mode="after")
@@ -228,7 +254,12 @@ class Plan(Clause):
     pools: dict[Identifier, Limit] = Field(default_factory=dict)
     """Concurrency limits of this plan's own."""
     goal: Text | None = None
-    """Expression that, once true, makes the rest unnecessary. Reserved."""
+    """Expression over finished steps; once it holds, the run ends as succeeded and the rest is stopped."""
+    impossible: ImpossibleClause | None = None
+    """Expression, or ``{when: …, same_error: n}``: once it holds, the run is given up."""
+    stop_when_impossible: bool | None = None
+    """Give the run up once it has failed for good and nothing left leads to its goal or outputs.
+    If left out, only a plan with a goal is."""
     budget: dict[str, JsonValue] | None = None
     """Reserved."""
     quality: dict[str, JsonValue] | None = None
@@ -236,6 +267,11 @@ class Plan(Clause):
     schedule: dict[str, JsonValue] | None = None
     """Reserved."""
     _source: Source = PrivateAttr(default_factory=Source)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether a run of it may end before its steps have."""
+        return self.goal is not None or self.impossible is not None or self.stop_when_impossible is True
 
     @property
     def source(self) -> Source:

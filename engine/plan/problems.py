@@ -13,19 +13,24 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from engine.errors import Problem
-from engine.plan.clauses import AtLeast, FallBack, Retry, Tolerate
+from engine.plan.clauses import AtLeast, FallBack, Retry, Tolerate, Until
 from engine.plan.document import PROBLEMS_LIMIT, Loc
-from engine.plan.model import Input, Plan, Step
+from engine.plan.model import Input, Loop, Plan, Step
 from engine.plan.names import nearest
 from engine.plan.source import Source, Spot
+from engine.plan.stopping import Gains, Impossible, Vote
 
 # Which model is found under which key; under "inputs" and "steps" a name comes in between.
 _PARTS: dict[tuple[type[BaseModel], str], type[BaseModel]] = {
     (Plan, "inputs"): Input, (Plan, "steps"): Step, (Step, "retry"): Retry, (Step, "plan"): Plan,
+    (Step, "vote"): Vote, (Step, "loop"): Loop, (Loop, "enough"): Gains,
 }  # fmt: skip
 _BY_NAME = {"inputs", "steps"}
-_TAGGED: dict[str, type[BaseModel]] = {"AtLeast": AtLeast, "Tolerate": Tolerate, "FallBack": FallBack, "Plan": Plan}
-_TAGS = {*_TAGGED, "word", "name", "list", "reference"}
+_TAGGED: dict[str, type[BaseModel]] = {
+    "AtLeast": AtLeast, "Tolerate": Tolerate, "Until": Until, "FallBack": FallBack, "Plan": Plan,
+    "Impossible": Impossible,
+}  # fmt: skip
+_TAGS = {*_TAGGED, "word", "name", "list", "reference", "expression"}
 
 _WORDS = {
     "missing": "this key is missing",
@@ -158,6 +163,7 @@ def written(loc: Loc) -> Loc:
     path: list[str | int] = []
     for part in loc:
         tagged = len(path) > 2 and path[-3] == "steps" and path[-1] in ("plan", "join", "on_failure", "for_each")
+        tagged = tagged or path[-1:] == ["impossible"]
         if part != "[key]" and not (tagged and part in _TAGS):
             path.append(part)
     return tuple(path)

@@ -17,10 +17,11 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from engine.plan.binding import binding_of
-from engine.plan.clauses import AtLeast, FallBack, Retry, Tolerate
-from engine.plan.model import Input, Plan, Step
+from engine.plan.clauses import AtLeast, FallBack, Retry, Tolerate, Until
+from engine.plan.model import Input, Loop, Plan, Step
 from engine.plan.names import TaskName
 from engine.plan.registry import Registry
+from engine.plan.stopping import Gains, Impossible, Vote
 from engine.plan.tasktype import TaskType
 
 REGENERATE = "flywheel plan schema --tasks -o engine/plan/plan.schema.json"
@@ -36,7 +37,9 @@ _TEMPLATE = {
     "pattern": r"\{\{|\{%|\{#",
     "description": "A template, such as {{ steps.scan.output }}.",
 }
-_MODELS: tuple[type[BaseModel], ...] = (Plan, Input, Step, Retry, AtLeast, Tolerate, FallBack)
+_MODELS: tuple[type[BaseModel], ...] = (
+    Plan, Input, Step, Retry, AtLeast, Tolerate, Until, FallBack, Loop, Gains, Vote, Impossible,
+)  # fmt: skip
 
 
 def plan_schema(registry: Registry | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import orjson
 from engine.errors import TaskError, UsageError
 from engine.plan.expressions import evaluate
 from engine.plan.templates import lone_reference, render
+from engine.runtime.judging import Judge
 from engine.runtime.ports import RunRow
 from engine.runtime.values import NOTHING, Values
 from engine.scheduling.events import (
@@ -23,6 +24,7 @@ from engine.scheduling.events import (
     NeedMatch,
     NeedOutputs,
     NeedPage,
+    NeedVerdict,
     OutputsKnown,
     PageKnown,
     Request,
@@ -43,6 +45,7 @@ class Answers:
 
     def __init__(self, values: Values) -> None:
         self._values = values
+        self._judge = Judge(values)
         self._items: dict[tuple[str, int], Sequence[Value]] = {}
 
     def answer(self, request: Request, run: LiveRun, row: RunRow) -> Event:
@@ -58,6 +61,8 @@ class Answers:
                 return self._page(request, run, row)
             case NeedOutputs():
                 return self._outputs(run, row)
+            case NeedVerdict():
+                return self._judge.judge(request, run, row, facts_of(row))
 
     def items(self, run: LiveRun, row: RunRow, step_no: int) -> Sequence[Value]:
         """The items of a fan-out, as values. Raises ``UsageError`` if it is not over a list."""
@@ -68,6 +73,7 @@ class Answers:
 
     def forget(self, run_id: str) -> None:
         """A run ended."""
+        self._judge.forget(run_id)
         for key in [key for key in self._items if key[0] == run_id]:
             del self._items[key]
 
@@ -188,7 +194,7 @@ class Answers:
         if paged is not None:
             return self._values.rows(paged)
         whole = _WHOLE_OUTPUT.match(step.for_each)
-        if whole and whole[1] in step.names and run.step(step.names[whole[1]]).fanned:
+        if whole and whole[1] in step.names and _is_listed(run, step.names[whole[1]]):
             return self._values.elements(run, step.names[whole[1]])
         try:
             items = render(step.for_each, self.environment(run, row, step_no, step.for_each))
@@ -203,6 +209,11 @@ def _input_named(row: RunRow, name: str) -> Value | None:
     whole: Value = orjson.loads(row.inputs)
     found = whole.get("map", {}).get(name)
     return found if isinstance(found, dict) else None
+
+
+def _is_listed(run: LiveRun, no: int) -> bool:
+    """Whether a step's output is the list of its nodes' outputs."""
+    return run.step(no).fanned and run.step(no).voting is None
 
 
 def facts_of(row: RunRow) -> dict[str, Any]:

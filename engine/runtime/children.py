@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engine.dag.compiled import ChildKind
+from engine.dag.compiled import ChildKind, ChildRuns
 from engine.errors import PlanError, TaskError, Unavailable, UsageError
 from engine.runtime.offspring import Birth, Offspring
 from engine.runtime.ports import ChildEnd, ChildOf, NewChild, RunRow
@@ -47,6 +47,7 @@ class Children:
         self._births: dict[tuple[str, NodeId], Birth] = {}
         self._below: dict[str, set[str]] = {}
         self._paused: set[str] = set()
+        self._scores: dict[tuple[str, int, int, int], list[float]] = {}
         self._told: deque[_Cascade | ChildEnd | str] = deque()
 
     @property
@@ -94,6 +95,14 @@ class Children:
             self._paused.discard(row.id)
             self._told.append(_Cascade(row.id, "resume", f"{row.id}, for which it runs, goes on"))
 
+    def not_needed(self, run_id: str, nodes: Iterable[NodeId]) -> None:
+        """Attempts at nodes were ended: so are the runs that stand for them."""
+        ended = frozenset(nodes)
+        for child in self._below.get(run_id, ()):
+            parent = self._rows[child].parent if child in self._rows else None
+            if parent is not None and (parent.step_no, parent.item) in ended:
+                self._told.append(child)
+
     def forget(self, run_id: str) -> None:
         """A run is over, and that is committed."""
         self._below.pop(run_id, None)
@@ -103,6 +112,8 @@ class Children:
             self._below.get(row.parent.run_id, set()).discard(run_id)
         for key in [key for key in self._births if key[0] == run_id]:
             del self._births[key]
+        for scored in [scored for scored in self._scores if scored[0] == run_id]:
+            del self._scores[scored]
 
     def take(self) -> list[Event]:
         """The next events for the core. May raise ``Unavailable``: then they come with the next call."""
@@ -162,6 +173,15 @@ class Children:
         if all(step.child is None for step in run.plan.steps):
             return ()
         return self._world.journal.living_children(run.id)
+
+    def strays(self, run: LiveRun) -> bool:
+        """Whether a run below still lives though its node's attempt is over. May raise ``Unavailable``."""
+        for row in self.living(run):
+            if row.parent is not None:
+                active = run.active.get((row.parent.step_no, row.parent.item))
+                if active is None or active.attempt != row.parent.attempt:
+                    return True
+        return False
 
     def stopping(self, run: LiveRun, below: Sequence[RunRow]) -> tuple[frozenset[NodeId] | None, list[Event]]:
         """The nodes whose runs still live; ``None`` while one has permits. With events that stop the rest."""
@@ -238,14 +258,32 @@ class Children:
         if child.kind is ChildKind.LOOP:
             begun_at = active.begun_at if active.begun_at is not None else end.row.created_at
             try:
-                told = self._offspring.after_round(child, end, self._world.clock.now() - begun_at)
+                scores = self._scored(child, end, parent) if child.enough is not None else ()
+                told = self._offspring.after_round(child, end, self._world.clock.now() - begun_at, scores)
             except (UsageError, TaskError) as error:
-                return [_failed(parent, f"until of round {parent.round}: {error}", retryable=False)]
+                return [_failed(parent, f"the end of round {parent.round}: {error}", retryable=False)]
             if isinstance(told, Birth):
                 self._births[run.id, node] = told
                 return [Cascaded(run.id, "partial", "")] if end.row.partial else []
             return [self._succeeded(end, parent, *told)]
         return [self._succeeded(end, parent, end.outputs or '{"v":null}', end.row.partial)]
+
+    def _scored(self, child: ChildRuns, end: ChildEnd, parent: ChildOf) -> Sequence[float]:
+        """The scores of an attempt's rounds up to the one that ended; those of earlier ones are remembered."""
+        key = (parent.run_id, parent.step_no, parent.item, parent.attempt)
+        known = self._scores.get(key, [])
+        if len(known) != parent.round - 1:  # another scheduler saw them end
+            rounds = self._world.journal.children(parent.run_id, parent.step_no, (parent.item,))
+            earlier = [
+                each for each in rounds if each.row.parent is not None and each.row.parent.attempt == parent.attempt
+            ]
+            known = [
+                self._offspring.score(child, each)
+                for each in earlier
+                if each.row.parent is not None and each.row.parent.round < parent.round
+            ]
+        self._scores[key] = scores = [*known, self._offspring.score(child, end)]
+        return scores
 
     def _succeeded(self, end: ChildEnd, parent: ChildOf, result: str, partial: bool) -> ChildEnded:
         report = NodeReport(

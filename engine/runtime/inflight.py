@@ -12,7 +12,7 @@ from engine.plan.tasktype import Effects
 from engine.runtime.deliveries import Deliveries
 from engine.runtime.inspection import Inspection, Orphans, not_begun
 from engine.runtime.outbox import Outbox, Sent, Unsent
-from engine.runtime.ports import RunRow
+from engine.runtime.ports import PermitView, RunRow
 from engine.runtime.server import Server
 from engine.runtime.world import Pace, World
 from engine.scheduling.ahead import may_be_sent
@@ -100,11 +100,19 @@ class Inflight:
         for key in [key for key in self._orphans if key[0] == run_id]:
             del self._orphans[key]
 
+    def may_hold(self, run: LiveRun) -> bool:
+        """Whether permits of a restored run may be in Redis: of attempts that are out, or were to be stopped."""
+        return bool(run.active) or run.news is not None
+
     def adopt(self, run: LiveRun) -> None:
-        """Find out, from the permits in Redis, under which tokens a restored run's attempts are out."""
-        if not run.active:
+        """Find out, from the permits in Redis, under which tokens a restored run's attempts are out.
+
+        Permits of attempts that are not were to be taken back by a scheduler that did not come to it.
+        """
+        if not self.may_hold(run):
             return
         permits = self._world.hot.permits(run.id, self._server.epoch())
+        self._take_back_left(run, permits)
         now = self._world.clock.monotonic()
         adopted: dict[str, Sent] = {}
         for (step_no, item), active in run.active.items():
@@ -119,6 +127,19 @@ class Inflight:
             sent.claimed, sent.claimed_at = sent.claimed or permit.claimed, now
         for sent in adopted.values():
             self._outbox.published(sent)
+
+    def _take_back_left(self, run: LiveRun, permits: Mapping[str, PermitView]) -> None:
+        wanted = {_name(node) for node in run.active}
+        if permits.keys() <= wanted:
+            return
+        # Raises ``Fenced`` if another leads by now: what it wrote is not ours to take. What was read before
+        # this holds is of us or of schedulers before us, however late it is acted upon.
+        self._world.journal.commit(self._shard, self._leader, ())
+        held = {permit.token for field, permit in permits.items() if field in wanted}
+        for field, permit in permits.items():
+            if field not in wanted:
+                self._world.hot.take_back(run.id, [field], permit.token)
+        self._world.hot.stop({permit.token for permit in permits.values()} - held)
 
     def send(self) -> list[Event]:
         """Publish what is waiting: permits first, then messages, so that none arrives without its permit."""
@@ -180,17 +201,21 @@ class Inflight:
     def stop(self, run_id: str, nodes: Iterable[NodeId]) -> None:
         """Take back those of these attempts that have not begun, and tell the others to stop.
 
-        The body of a chunk cannot be stopped without its neighbours, and is short.
+        The body of a chunk cannot be stopped without its neighbours, and is short: unless none of them
+        is wanted any more.
         """
-        alone: list[str] = []
-        for node in nodes:
+        wanted = list(nodes)
+        fields: dict[str, list[str]] = {}
+        for node in wanted:
             token = self._outbox.token_of(run_id, node)
             # Where the token is not known any more, no other was written yet: stops come before what is sent.
-            self._world.hot.take_back(run_id, [_name(node)], token or "")
-            if token is not None and len(self._outbox.sent[token].placements) == 1:
-                alone.append(token)
-        self._world.hot.stop(alone)
-        for node in nodes:
+            fields.setdefault(token or "", []).append(_name(node))
+        known = self._outbox.sent
+        whole = [token for token, names in fields.items() if token and len(names) == len(known[token].placements)]
+        self._world.hot.stop(whole)  # first: what has begun costs more with every moment
+        for token, names in fields.items():
+            self._world.hot.take_back(run_id, names, token)
+        for node in wanted:
             self.ended(run_id, node)
 
     def _may_be_running(self, run: LiveRun, node: NodeId, begun: set[str]) -> bool:

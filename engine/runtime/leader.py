@@ -33,6 +33,7 @@ from engine.runtime.world import Limits, Pace, World
 from engine.scheduling.core import Core
 from engine.scheduling.events import (
     AttemptLost,
+    AttemptsStopped,
     Commanded,
     Effect,
     Event,
@@ -188,7 +189,7 @@ class Leader:
         self._rows[row.id] = row
         self._absorb(self._core.take(snapshot, plan, self._world.clock.now()))
         self._children.taken_up(row)
-        if self._core.runs[row.id].active:
+        if self._inflight.may_hold(self._core.runs[row.id]):
             self._to_adopt.append(row.id)
             self._inspect_at = float("-inf")
 
@@ -280,6 +281,9 @@ class Leader:
             elif isinstance(record, RunChanged):
                 self._children.changed(record)
         self._learning.take_in(verdict.records, self._core.runs)
+        for effect in verdict.effects:
+            if isinstance(effect, StopAttempts):
+                self._children.not_needed(effect.run_id, effect.nodes)
         self._uncommitted += verdict.records
         self._requests += verdict.requests
         self._effects += verdict.effects
@@ -342,6 +346,12 @@ class Leader:
                         self._effects.append(effect)  # asked again with the next step
                 case StopAttempts():
                     self._inflight.stop(effect.run_id, effect.nodes)
+                    run = self._core.runs.get(effect.run_id)
+                    if effect.awaited and run is not None and self._children.strays(run):
+                        self._effects.append(StopAttempts(effect.run_id, (), awaited=True))
+                    elif effect.awaited:
+                        stopped = AttemptsStopped(effect.run_id)
+                        self._absorb(self._core.decide([stopped], self._world.clock.now()))
                 case RunOver():
                     self._world.hot.tell_end(effect.run_id)
                     self._forget(effect.run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,17 +65,33 @@ class Offspring:
         )  # fmt: skip
         return NewChild(child, plan, source)
 
-    def after_round(self, child: ChildRuns, end: ChildEnd, elapsed_s: float) -> Birth | tuple[str, bool]:
-        """What follows a round that ended well: the next, or the node's result and whether a bound cut it short.
-
-        Raises ``UsageError`` if the loop's condition cannot be evaluated.
-        """
-        parent = end.row.parent
-        assert parent is not None and child.until is not None
+    def score(self, child: ChildRuns, end: ChildEnd) -> float:
+        """What a round is worth, by the loop's own measure. Raises ``UsageError`` if that is no number."""
+        parent, enough = end.row.parent, child.enough
+        assert parent is not None and enough is not None
         output: Value = orjson.loads(end.outputs) if end.outputs is not None else NOTHING
         environment = {"output": self._values.data(output), "round": parent.round, "inputs": self._inputs_of(end.row)}
-        if evaluate(child.until, environment):
+        score = evaluate(enough.score, environment)
+        if not isinstance(score, int | float):
+            raise UsageError(f"{enough.score}: the score of a round must be a number, not {type(score).__name__}")
+        return float(score)
+
+    def after_round(
+        self, child: ChildRuns, end: ChildEnd, elapsed_s: float, scores: Sequence[float] = ()
+    ) -> Birth | tuple[str, bool]:
+        """What follows a round that ended well: the next, or the node's result and whether a bound cut it short.
+
+        ``scores`` are those of all rounds so far, where the loop ends once they gain no more. Raises
+        ``UsageError`` if the loop's condition cannot be evaluated.
+        """
+        parent = end.row.parent
+        assert parent is not None
+        output: Value = orjson.loads(end.outputs) if end.outputs is not None else NOTHING
+        environment = {"output": self._values.data(output), "round": parent.round, "inputs": self._inputs_of(end.row)}
+        if child.until is not None and evaluate(child.until, environment):
             stopped_by = "until"
+        elif child.enough is not None and gained_too_little(scores, child.enough.rounds, child.enough.gain):
+            stopped_by = "enough"
         elif parent.round >= child.rounds_max:
             stopped_by = "max_rounds"
         elif child.time_max_s is not None and elapsed_s >= child.time_max_s:
@@ -82,7 +99,7 @@ class Offspring:
         else:
             return Birth(parent.attempt, parent.round + 1, output)
         facts = {"output": output, "rounds": {"v": parent.round}, "stopped_by": {"v": stopped_by}}
-        return orjson.dumps({"map": facts}).decode(), stopped_by != "until" or end.row.partial
+        return orjson.dumps({"map": facts}).decode(), stopped_by not in ("until", "enough") or end.row.partial
 
     def _given(self, run: LiveRun, row: RunRow, step: CompiledStep, item: int) -> Value:
         assert step.child is not None
@@ -120,6 +137,17 @@ class Offspring:
 
     def _inputs_of(self, row: RunRow) -> Any:
         return self._values.data(orjson.loads(row.inputs))
+
+
+def gained_too_little(scores: Sequence[float], rounds: int, gain: float) -> bool:
+    """Whether each of the last ``rounds`` gained less than ``gain`` (or nothing) over the best before it."""
+    if len(scores) <= rounds:
+        return False
+    for place in range(len(scores) - rounds, len(scores)):
+        gained = scores[place] - max(scores[:place])
+        if gained >= gain and gained > 0:
+            return False
+    return True
 
 
 def _deadline(step: CompiledStep, source: dict[str, Any], now: float) -> float | None:

@@ -8,13 +8,14 @@ many results is joined as text, never parsed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from engine.artefacts.store import ArtefactStore
 from engine.artefacts.values import PagedRows, unpack
+from engine.runtime.ballots import Ballots
 from engine.runtime.ports import Journal
 from engine.scheduling.records import StepState
 from engine.scheduling.state import LiveRun
@@ -42,6 +43,7 @@ class Values:
         self._texts: OrderedDict[tuple[str, int], dict[int, str]] = OrderedDict()
         self._outputs: dict[tuple[str, int], Value] = {}
         self._errors: dict[tuple[str, int], str] = {}
+        self.ballots = Ballots(self.texts, self.data)
 
     def put(self, run_id: str, step_no: int, item: int, text: str) -> None:
         """Keep the result that became the node's; it may not be committed yet."""
@@ -65,6 +67,7 @@ class Values:
 
     def forget(self, run_id: str) -> None:
         """A run ended: none of its values will be asked for."""
+        self.ballots.forget(run_id)
         for key in [key for key in self._texts if key[0] == run_id]:
             self._bytes -= sum(map(len, self._texts.pop(key).values()))
         for key in [key for key in self._outputs if key[0] == run_id]:
@@ -73,13 +76,17 @@ class Values:
     def output(self, run: LiveRun, step_no: int) -> Value:
         """A step's output; a list in item order for a fan-out, ``null`` where there is no result.
 
+        Where the nodes voted it is what the vote came to, and nothing before it did.
+
         Raises ``Unavailable`` if the journal or the artefact store is away.
         """
         step_no = run.stand_in(step_no)
         key, progress = (run.id, step_no), run.steps[step_no]
         if key in self._outputs:
             return self._outputs[key]
-        if not run.step(step_no).fanned:
+        if run.step(step_no).voting is not None:
+            value = self.ballots.output(run, step_no) if progress.state.final and progress.succeeded else NOTHING
+        elif not run.step(step_no).fanned:
             text = self._read(run, step_no).get(0)
             value = orjson.loads(text) if text is not None else NOTHING
         else:
@@ -87,6 +94,10 @@ class Values:
         if progress.state.final:
             self._outputs[key] = value
         return value
+
+    def texts(self, run: LiveRun, step_no: int) -> Mapping[int, str]:
+        """The results of a step's nodes, as JSON texts by item."""
+        return self._read(run, step_no)
 
     def elements(self, run: LiveRun, step_no: int) -> list[Value]:
         """The outputs of a fan-out's nodes, one by one."""

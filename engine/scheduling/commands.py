@@ -8,6 +8,7 @@ from engine.scheduling.events import (
     Commanded,
     ConditionKnown,
     ItemsKnown,
+    NeedOutputs,
     PageKnown,
     PermitsRevoked,
 )
@@ -22,7 +23,16 @@ from engine.scheduling.records import (
     StepState,
 )
 from engine.scheduling.state import NODE_CODES, LiveRun
-from engine.scheduling.steps import DEADLINE_REASON, begin_expansion, cancel, close_step, expand, over, settle
+from engine.scheduling.steps import (
+    DEADLINE_REASON,
+    begin_expansion,
+    cancel,
+    close_step,
+    ending_of,
+    expand,
+    over,
+    settle,
+)
 from engine.scheduling.steps import page_known as take_page
 from engine.scheduling.turn import Turn
 from engine.wire import Outcome, real_item, shadow
@@ -34,6 +44,8 @@ def carry_out(turn: Turn, run: LiveRun, command: Commanded) -> None:
         case "cancel":
             if run.state is not RunState.CANCELLING:
                 reason = str(command.arguments.get("reason") or "cancelled by an operator")
+                if ending_of(reason) is not RunState.CANCELLED:
+                    reason = f"cancelled by an operator: {reason}"  # another scheduler reads the ending from it
                 cancel(turn, run, RunState.CANCELLED, reason)
         case "pause":
             _change(turn, run, RunState.RUNNING, RunState.PAUSED, "paused by an operator")
@@ -111,16 +123,25 @@ def _cancel_node(turn: Turn, run: LiveRun, no: int, item: int, attempt: int) -> 
 
 
 def end_cancelled(turn: Turn, run: LiveRun) -> None:
-    """Nothing of a cancelled run is running any more."""
+    """Nothing of a cancelled run is running any more; one that reached its goal makes its outputs now."""
+    reached = run.ending is RunState.SUCCEEDED
     for no, progress in enumerate(run.steps):
         if not progress.state.final:
-            progress.state = StepState.CANCELLED
+            never_begun = progress.state is StepState.WAITING and reached
+            progress.state = StepState.SKIPPED if never_begun else StepState.CANCELLED
+            progress.reason = run.reason
+            run.steps_left -= 1
             turn.record(
                 StepFinished(
-                    run.id, no, StepState.CANCELLED, run.reason, turn.now,
+                    run.id, no, progress.state, run.reason, turn.now,
                     progress.succeeded, progress.failed, progress.skipped,
                 )
             )  # fmt: skip
+    if reached:
+        if not run.outputs_asked:
+            run.outputs_asked = True
+            turn.request(NeedOutputs(run.id))
+        return
     run.partial = run.partial or any(progress.succeeded for progress in run.steps)
     over(turn, run, run.ending, run.reason)
 

@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterable
 
 from engine.dag.compiled import CompiledPlan
 from engine.errors import Conflict
-from engine.scheduling import attempts, commands, races, restoring, steps
+from engine.scheduling import attempts, commands, endings, races, restoring, steps
 from engine.scheduling.bets import Bets
 from engine.scheduling.dispatch import Parked, dispatch
 from engine.scheduling.events import (
     AttemptLost,
+    AttemptsStopped,
     BeginAsked,
     Cascaded,
     ChildEnded,
@@ -35,6 +36,7 @@ from engine.scheduling.events import (
     TimePassed,
     Unpackable,
     Verdict,
+    VerdictKnown,
 )
 from engine.scheduling.hedges import Hedges, usual
 from engine.scheduling.odds import NoOdds, Odds
@@ -74,6 +76,7 @@ class Core:
         for (no, item), active in run.active.items():
             if active.begun_at is not None:
                 self._hedges.seen_running(turn, run, no, item, active.begun_at)
+        endings.look(turn, run)
         return turn.verdict
 
     def decide(self, events: Iterable[Event], now: float) -> Verdict:
@@ -83,6 +86,8 @@ class Core:
             self._apply(turn, event)
         self._fire_timers(turn)
         self._bets.follow(turn, self.runs)
+        for run in turn.moved.values():
+            endings.look(turn, run)
         return turn.verdict
 
     def dispatch(self, room: Room, now: float, most: int) -> tuple[list[Chunk], Verdict]:
@@ -184,10 +189,16 @@ class Core:
             case PageKnown():
                 commands.page_known(turn, run, event)
             case OutputsKnown():
-                if run.steps_left == 0 and run.state is not RunState.CANCELLING:
+                if run.steps_left == 0 and (run.state is not RunState.CANCELLING or run.ending is RunState.SUCCEEDED):
                     steps.finish(turn, run, event.text, event.missing, event.produced)
             case PermitsRevoked():
                 commands.permits_revoked(turn, run, event)
+            case VerdictKnown():
+                endings.verdict_known(turn, run, event)
+            case AttemptsStopped():
+                steps.attempts_stopped(turn, run)
+        if run.news is not None:
+            turn.moved[run.id] = run
         if run.state is RunState.CANCELLING and run.permits_gone and not run.active:
             commands.end_cancelled(turn, run)
 

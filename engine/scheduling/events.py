@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from engine.scheduling.records import Record
@@ -181,6 +182,39 @@ class OutputsKnown:
     produced: bool = True
 
 
+class Question(StrEnum):
+    """What may end a run, a step or a wait before its time."""
+
+    GOAL = "goal"  # whether the run's goal holds
+    IMPOSSIBLE = "impossible"  # whether the run can come to nothing
+    UNTIL = "until"  # whether a step's join holds
+    ENOUGH = "enough"  # whether a fan-out's nodes that ended are enough
+    VOTE = "vote"  # whether a fan-out's vote is settled
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictKnown:
+    """The answer to ``NeedVerdict``. ``reason`` says in words what holds; ``figures`` are for people.
+
+    ``error`` says why it could not be judged, though everything that it refers to is there.
+    """
+
+    run_id: str
+    question: Question
+    step_no: int
+    holds: bool
+    error: str | None = None
+    reason: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptsStopped:
+    """A ``StopAttempts`` that was awaited is carried out."""
+
+    run_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class TimePassed:
     """Nothing happened but time: due retries and deadlines are looked at."""
@@ -188,7 +222,8 @@ class TimePassed:
 
 Event = (
     Reported | BeginAsked | SeenRunning | AttemptLost | Unpackable | ChildEnded | Cascaded | Commanded
-    | PermitsRevoked | ConditionKnown | GuessKnown | ItemsKnown | PageKnown | OutputsKnown | TimePassed
+    | PermitsRevoked | ConditionKnown | GuessKnown | ItemsKnown | PageKnown | OutputsKnown | VerdictKnown
+    | AttemptsStopped | TimePassed
 )  # fmt: skip
 
 
@@ -236,7 +271,16 @@ class NeedOutputs:
     run_id: str
 
 
-Request = NeedCondition | NeedMatch | NeedItems | NeedPage | NeedOutputs
+@dataclass(frozen=True, slots=True)
+class NeedVerdict:
+    """Judge ``question``: of the run, or of the step ``step_no``."""
+
+    run_id: str
+    question: Question
+    step_no: int = -1
+
+
+Request = NeedCondition | NeedMatch | NeedItems | NeedPage | NeedOutputs | NeedVerdict
 
 
 # --- effects ------------------------------------------------------------------------------------
@@ -259,10 +303,14 @@ class RevokeRun:
 
 @dataclass(frozen=True, slots=True)
 class StopAttempts:
-    """These attempts are not wanted any more: those that have not begun never do, the others are told to stop."""
+    """These attempts are not wanted any more: those that have not begun never do, the others are told to stop.
+
+    Where it is ``awaited``, ``AttemptsStopped`` is to be told once that is done.
+    """
 
     run_id: str
     nodes: tuple[NodeId, ...]
+    awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

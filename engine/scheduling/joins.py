@@ -8,6 +8,9 @@ from engine.dag.compiled import JoinKind
 from engine.scheduling.records import StepState
 from engine.scheduling.state import LiveRun, StepProgress
 
+LENIENT = (JoinKind.ANY, JoinKind.AT_LEAST, JoinKind.TOLERATE, JoinKind.UNTIL)
+"""Joins that may hold though a parent failed."""
+
 
 class JoinVerdict(Enum):
     """What a join says now."""
@@ -38,14 +41,25 @@ def judge(run: LiveRun, no: int) -> JoinVerdict:
                 return JoinVerdict.OPEN
             holds = all(_tolerable(run.steps[parent], step.join.share) for parent in step.parents)
             return JoinVerdict.HOLDS if holds else JoinVerdict.NEVER
+        case JoinKind.UNTIL:
+            return JoinVerdict.HOLDS if progress.held else JoinVerdict.OPEN  # asked once a parent ended
 
 
 def excused(run: LiveRun, no: int) -> bool:
     """Whether the failure of step ``no`` was one that all its consumers said they can do without."""
     children = [child for child in run.step(no).children if run.step(child).fallback_of != no]
-    lenient = (JoinKind.ANY, JoinKind.AT_LEAST, JoinKind.TOLERATE)
     return bool(children) and all(
-        run.step(child).join.kind in lenient and run.steps[child].state is StepState.SUCCEEDED for child in children
+        run.step(child).join.kind in LENIENT and run.steps[child].state is StepState.SUCCEEDED for child in children
+    )
+
+
+def may_be_excused(run: LiveRun, no: int) -> bool:
+    """Whether the failure of step ``no`` is, or may turn out to be, one that its consumers can do without."""
+    children = [child for child in run.step(no).children if run.step(child).fallback_of != no]
+    return bool(children) and all(
+        run.step(child).join.kind in LENIENT
+        and (not run.steps[child].state.final or run.steps[child].state is StepState.SUCCEEDED)
+        for child in children
     )
 
 

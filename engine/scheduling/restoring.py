@@ -6,11 +6,13 @@ active; whether its message, its permit or its body still exist is for the loop 
 
 from __future__ import annotations
 
-from engine.dag.compiled import CompiledPlan, OnFailure
+from engine.dag.compiled import CompiledPlan, JoinKind, OnFailure
 from engine.plan.tasktype import Effects
+from engine.scheduling import pruning
 from engine.scheduling.chunks import message_cost_s
-from engine.scheduling.events import RevokeRun
+from engine.scheduling.events import RevokeRun, StopAttempts
 from engine.scheduling.joins import JoinVerdict, judge
+from engine.scheduling.news import news_of
 from engine.scheduling.records import AttemptEnded, NodeState, RunChanged, RunState, StepState
 from engine.scheduling.snapshot import AttemptRow, ExtraRow, RunSnapshot, StepRow
 from engine.scheduling.state import NODE_CODES, Active, LiveRun, StepProgress, Trouble
@@ -27,6 +29,7 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
     run.depth = row.parent.depth if row.parent is not None else 0
     run.ending = ending_of(row.reason)
     run.read_steps = _read_steps(plan)
+    run.news = news_of(plan)
     for step in snapshot.steps:
         _restore_step(run, step)
     for no, item, state in snapshot.nodes:
@@ -38,6 +41,9 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
     for no in range(len(progress)):
         _find_gaps(run, no)
     _count_parents(run)
+    if run.news is not None:
+        run.news.errors.update(snapshot.errors)
+        _restore_joins(run)
     for no in range(len(progress)):
         _find_ahead(run, no)
     run.partial = run.partial or any(_is_partial(run, no) for no in range(len(progress)))
@@ -52,6 +58,10 @@ def _read_steps(plan: CompiledPlan) -> frozenset[int]:
             read.add(step.inputs_step)
         if step.guess is not None:
             read.update((step.no, step.guess))
+        if step.sampled:
+            read.add(step.no)
+    if plan.ending is not None:
+        read.update(plan.ending.goal_names.values(), plan.ending.impossible_names.values())
     stand_ins = {fallback for no in read if (fallback := plan.steps[no].fallback) is not None}
     return frozenset(read | stand_ins)
 
@@ -66,6 +76,9 @@ def set_going(turn: Turn, run: LiveRun) -> None:
     if run.state is RunState.CANCELLING:
         turn.effect(RevokeRun(run.id))
         return
+    if run.news is not None and any(step.child is not None for step in run.plan.steps):
+        run.stopping += 1  # runs below may still be stopping; this one does not end before them
+        turn.effect(StopAttempts(run.id, (), awaited=True))
     waiting: list[int] = []
     for no, progress in enumerate(run.steps):
         if progress.state is StepState.WAITING:
@@ -73,6 +86,19 @@ def set_going(turn: Turn, run: LiveRun) -> None:
         elif progress.state is StepState.RUNNING:
             _resume_step(turn, run, no, waiting)
     settle(turn, run, waiting)
+    if run.news is not None:
+        run.news.all_is_new(
+            [no for no, progress in enumerate(run.steps) if progress.state.final],
+            [no for no, progress in enumerate(run.steps) if progress.state is StepState.RUNNING],
+        )
+
+
+def _restore_joins(run: LiveRun) -> None:
+    """A join whose expression held and pruned goes on holding, whatever it would say of what is left."""
+    for no, step in enumerate(run.plan.steps):
+        if step.join.kind is JoinKind.UNTIL:
+            why, started = pruning.reason(run, no), run.steps[no].state is not StepState.WAITING
+            run.steps[no].held = started or any(run.steps[parent].reason == why for parent in step.parents)
 
 
 def _resume_step(turn: Turn, run: LiveRun, no: int, waiting: list[int]) -> None:

@@ -123,10 +123,14 @@ class ExtraRow:
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """All that is needed to rebuild a run in memory. ``nodes`` are (step_no, item, final state)."""
+    """All that is needed to rebuild a run in memory. ``nodes`` are (step_no, item, final state).
+
+    ``errors`` counts the attempts that failed by type and message of their error, ``TYPE: MESSAGE``.
+    """
 
     run: RunRow
     steps: Sequence[StepRow] = field(default=())
     nodes: Sequence[tuple[int, int, NodeState]] = field(default=())
     attempts: Sequence[AttemptRow] = field(default=())
     extras: Sequence[ExtraRow] = field(default=())
+    errors: Mapping[str, int] = field(default_factory=dict)

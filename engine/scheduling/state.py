@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from engine.dag.compiled import CompiledPlan, CompiledStep
 from engine.scheduling.events import NodeId
+from engine.scheduling.news import News
 from engine.scheduling.records import AttemptKind, NodeState, RunState, StepState
 
 NODE_CODES: dict[NodeState, int] = {
@@ -76,6 +77,10 @@ class StepProgress:
         Nodes with an active attempt.
     ahead
         Its node is out before the step's join holds: in one message behind those it waits for.
+    parked
+        Ready, but kept from dispatch by ``max_parallel``, a pool, or a rate.
+    held
+        Whether the expression of its join was found to hold.
     """
 
     state: StepState = StepState.WAITING
@@ -96,6 +101,7 @@ class StepProgress:
     tolerated: bool = False
     listed: bool = False
     ahead: bool = False
+    held: bool = False
     reason: str = ""
 
     @property
@@ -118,6 +124,8 @@ class LiveRun:
     ``extra_numbers`` are the highest numbers given to extra attempts (``engine.scheduling.extras``);
     ``bet_at`` are the steps at which a bet was made (``engine.scheduling.bets``), ``guessing`` says of each
     bet that is out on a guess the number of the step whose output is guessed.
+    ``news`` is kept where something may end before its time, ``stopping`` counts the ``StopAttempts`` that
+    are awaited.
     """
 
     id: str
@@ -138,6 +146,9 @@ class LiveRun:
     bet_at: set[int] = field(default_factory=set)
     guessing: dict[int, int] = field(default_factory=dict)
     trouble: dict[NodeId, Trouble] = field(default_factory=dict)
+    news: News | None = None
+    stopping: int = 0
+    outputs_asked: bool = False
 
     def step(self, no: int) -> CompiledStep:
         """The compiled step of that number."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from engine.dag.compiled import OnFailure
-from engine.scheduling import extras
+from engine.dag.compiled import JoinKind, OnFailure
+from engine.scheduling import extras, pruning
 from engine.scheduling.events import NeedCondition, NeedItems, NeedOutputs, NeedPage, RevokeRun, RunOver
 from engine.scheduling.joins import JoinVerdict, excused, judge, unmet_reason
 from engine.scheduling.records import (
@@ -42,12 +42,36 @@ def settle(turn: Turn, run: LiveRun, numbers: Iterable[int]) -> None:
         verdict = judge(run, no)
         if verdict is JoinVerdict.NEVER:
             todo.extend(close_step(turn, run, no, StepState.SKIPPED, unmet_reason(run, no)))
+            continue
+        if verdict is JoinVerdict.HOLDS and step.join.prune and progress.open_parents:
+            todo.extend(_prune(turn, run, no))
+        if verdict is JoinVerdict.OPEN and step.join.kind is JoinKind.UNTIL and run.news is not None:
+            run.news.parent_ended(no, any_ended=progress.open_parents < len(step.parents))
         elif verdict is JoinVerdict.HOLDS and step.when is not None and not step.when_per_item:
             progress.asked = True
             turn.request(NeedCondition(run.id, no))
         elif verdict is JoinVerdict.HOLDS:
             todo.extend(begin_expansion(turn, run, no))
-    _finish_if_over(turn, run)
+    finish_if_over(turn, run)
+
+
+def _prune(turn: Turn, run: LiveRun, no: int) -> list[int]:
+    """The join of step ``no`` holds: stop what is needed for it alone; returns steps to settle."""
+    why = pruning.reason(run, no)
+    unneeded = pruning.unneeded(run, no)
+    affected: list[int] = []
+    stopped = left = 0
+    for other in unneeded:
+        ended = pruning.stop_nodes(turn, run, other, why)
+        stopped, left = stopped + ended.running, left + ended.never_begun
+        affected += close_step(turn, run, other, ended.state, why)
+    if unneeded:
+        paths = [run.step(other).path for other in unneeded]
+        turn.record(pruning.decision(turn, run, no, f"the join of {run.step(no).path} holds", {
+            "by": "join", "steps_stopped": len(paths), "steps": paths[:pruning.SHOWN], "nodes_running": stopped,
+            "nodes_never_begun": left,
+        }))  # fmt: skip
+    return affected
 
 
 def begin_expansion(turn: Turn, run: LiveRun, no: int) -> list[int]:
@@ -109,11 +133,14 @@ def page_known(turn: Turn, run: LiveRun, no: int, high: int, skipped: tuple[int,
 
 DEADLINE_REASON = "deadline passed"
 GIVEN_UP = "given up: "
+GOAL_REACHED = "goal reached: "
 
 
 def ending_of(reason: str) -> RunState:
     """The final state that a run which is being stopped for ``reason`` is bound for."""
-    return RunState.FAILED if reason == DEADLINE_REASON or reason.startswith(GIVEN_UP) else RunState.CANCELLED
+    if reason == DEADLINE_REASON or reason.startswith(GIVEN_UP):
+        return RunState.FAILED
+    return RunState.SUCCEEDED if reason.startswith(GOAL_REACHED) else RunState.CANCELLED
 
 
 def cancel(turn: Turn, run: LiveRun, ending: RunState, reason: str) -> None:
@@ -136,6 +163,8 @@ def node_ended(turn: Turn, run: LiveRun, no: int, item: int, state: NodeState) -
     else:
         progress.skipped += 1
     most = run.step(no).max_failures
+    if run.news is not None:
+        run.news.node_ended(no, run.step(no).sampled, failed=state is NodeState.FAILED)
     if progress.ended == progress.count:
         settle(turn, run, end_step(turn, run, no))
     elif most is not None and progress.failed > most and run.state in (RunState.RUNNING, RunState.PAUSED):
@@ -172,6 +201,8 @@ def close_step(turn: Turn, run: LiveRun, no: int, state: StepState, reason: str)
     extras.drop(turn, run, no, 0, f"its step ended: {state}")
     progress.state, progress.reason, progress.asked, progress.falling_back = state, reason, False, False
     run.steps_left -= 1
+    if run.news is not None:
+        run.news.ended.append(no)
     if progress.tolerated:
         run.partial = True
         progress.tolerated = state is StepState.SUCCEEDED  # a step that failed tolerated nothing
@@ -213,9 +244,22 @@ def _fallback_ended(turn: Turn, run: LiveRun, no: int, state: StepState, path: s
     return close_step(turn, run, no, StepState.FAILED, f"{run.steps[no].reason}, and so did its fall-back {path}")
 
 
-def _finish_if_over(turn: Turn, run: LiveRun) -> None:
-    if run.steps_left == 0 and run.state in (RunState.RUNNING, RunState.PAUSED):
+def finish_if_over(turn: Turn, run: LiveRun) -> None:
+    """Ask for the run's outputs if nothing of it is left, neither to do, to stop nor to judge."""
+    # What is not wanted any more is stopped first: once the run is over, nobody would.
+    if run.steps_left or run.stopping or run.state not in (RunState.RUNNING, RunState.PAUSED):
+        return
+    if run.news is not None and run.plan.ending is not None and run.news.goal_is_open:
+        return
+    if not run.outputs_asked:
+        run.outputs_asked = True
         turn.request(NeedOutputs(run.id))
+
+
+def attempts_stopped(turn: Turn, run: LiveRun) -> None:
+    """What was not wanted any more is stopped; the run may have waited for it to end."""
+    run.stopping = max(0, run.stopping - 1)
+    finish_if_over(turn, run)
 
 
 def finish(turn: Turn, run: LiveRun, outputs: str | None, missing: tuple[str, ...], produced: bool) -> None:
@@ -223,12 +267,20 @@ def finish(turn: Turn, run: LiveRun, outputs: str | None, missing: tuple[str, ..
     failed = [no for no, progress in enumerate(run.steps) if progress.state is StepState.FAILED]
     blamed = [run.step(no).path for no in failed if not excused(run, no)]
     run.partial = run.partial or bool(failed) or bool(missing)
-    if blamed:
+    reached = run.ending is RunState.SUCCEEDED
+    if reached:
+        run.partial = run.partial or any(
+            run.steps[run.stand_in(no)].state is not StepState.SUCCEEDED for no in run.plan.names.values()
+        )
+    if blamed and not reached:
         state, reason = RunState.FAILED, "failed: " + ", ".join(blamed[:5]) + (", …" if len(blamed) > 5 else "")
     elif not any(progress.state is StepState.SUCCEEDED for progress in run.steps):
         state, reason = RunState.FAILED, "no step ran: nothing was done"
     elif not produced:
         state, reason = RunState.FAILED, "no output: every step that the outputs refer to was skipped"
+    elif reached:
+        lacking = f"; partial: no value for {', '.join(missing)}" if missing else ""
+        state, reason = RunState.SUCCEEDED, run.reason + lacking
     elif missing:
         state, reason = RunState.SUCCEEDED, "partial: no value for " + ", ".join(missing)
     else:

@@ -10,7 +10,7 @@ from engine.scheduling.odds import Odds
 from engine.scheduling.outstanding import Outstanding
 from engine.scheduling.ready import Ready
 from engine.scheduling.records import Record
-from engine.scheduling.state import Policy
+from engine.scheduling.state import LiveRun, Policy
 
 RUN_DEADLINE = (-1, -1)
 """Stands for a node in a timer that is a run's deadline."""
@@ -58,6 +58,8 @@ class Turn:
     odds: Odds
     timers: Timers
     verdict: Verdict = field(default_factory=Verdict)
+    moved: dict[str, LiveRun] = field(default_factory=dict)
+    """Runs with news in this turn."""
 
     def record(self, record: Record) -> None:
         """Journal this."""

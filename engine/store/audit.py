@@ -179,8 +179,8 @@ def _no_child_before_its_parents(looking: _Audit) -> Iterator[Finding]:
         if not parents or not starts:
             continue
         ends = [at if at is not None else float("inf") for at in parents]
-        # ``any`` and ``at_least`` need one parent at the very least; the others need all of them ended.
-        one = step.join_kind in (JoinKind.ANY.value, JoinKind.AT_LEAST.value)
+        # ``any``, ``at_least`` and ``until`` need one parent at the very least; the others need all of them ended.
+        one = step.join_kind in (JoinKind.ANY.value, JoinKind.AT_LEAST.value, JoinKind.UNTIL.value)
         holds_at = min(ends) if one else max(ends)
         if min(starts) < holds_at:
             early.append((step.step_no, step.path, min(starts), holds_at))

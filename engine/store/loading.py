@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, select, text
+from sqlalchemy import Connection, Row, func, select, text
 
 from engine.errors import NotFound
 from engine.runtime.ports import AttemptRow, ChildEnd, ChildOf, CommandRow, RunRow, RunSnapshot, StepRow
@@ -110,6 +110,7 @@ def load(database: Database, run_id: str) -> RunSnapshot:
                 extras.append(ExtraRow(row[0], row[1], row[2], row[6], row[7] is None))
             else:
                 open_nodes.setdefault(key, _Open()).add(row)
+        errors = {} if run.state == RunState.PENDING.value else _errors(connection, run_id)
     states = {state.value: state for state in NodeState}
     return RunSnapshot(
         run=_run_row(run),
@@ -119,7 +120,20 @@ def load(database: Database, run_id: str) -> RunSnapshot:
         nodes=[(step_no, item, states[state]) for step_no, item, state in node_rows],
         attempts=[attempts_of.row() for attempts_of in open_nodes.values()],
         extras=extras,
+        errors=errors,
     )
+
+
+def _errors(connection: Connection, run_id: str) -> dict[str, int]:
+    """How many attempts of a run failed with each error."""
+    of_run = (ATTEMPT.c.run_id == run_id, ATTEMPT.c.outcome.in_(_TRIES), ATTEMPT.c.error.is_not(None))
+    counts = select(ATTEMPT.c.error, func.count()).where(*of_run).group_by(ATTEMPT.c.error)
+    found: dict[str, int] = {}
+    for error, count in connection.execute(counts).all():
+        told = orjson.loads(error)
+        name = f"{told['type']}: {told['message']}"
+        found[name] = found.get(name, 0) + count
+    return found
 
 
 def plan_source(database: Database, version: str) -> dict[str, Any]:

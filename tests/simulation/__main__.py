@@ -83,6 +83,7 @@ def _figures(outcome: Outcome) -> Counter[str]:
         faults=sum(outcome.faults.values()),
     )  # fmt: skip
     told.update(f"runs_{state}" for state in outcome.states)
+    told.update({f"early_{name}": number for name, number in outcome.early.items()})
     return told
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -53,6 +53,7 @@ class Attempt:
     outcome: Outcome | None = None
     retry_at: float | None = None
     error: str | None = None
+    error_type: str = ""
     recorded: int = 0
     repeated: bool = False
 
@@ -169,7 +170,13 @@ class SimJournal:
             if row.kind is not None and row.kind.extra
         ]
         attempts = [_attempt_row(key, rows) for key, rows in own.items() if rows]
-        return RunSnapshot(row, steps, nodes, attempts, extras)
+        errors = Counter(
+            f"{row.error_type}: {row.error}"
+            for key, rows in self.attempts.items()
+            for row in rows.values()
+            if key[0] == run_id and row.outcome in (Outcome.FAILED, Outcome.TIMED_OUT) and row.error is not None
+        )
+        return RunSnapshot(row, steps, nodes, attempts, extras, errors)
 
     def plan_source(self, version: str) -> dict[str, Any]:
         raise NotFound(version)
@@ -268,7 +275,7 @@ class SimJournal:
             record.outcome, record.retry_at, record.repeated, self.commits,
         )  # fmt: skip
         if record.error is not None:
-            row.error = record.error.message
+            row.error, row.error_type = record.error.message, record.error.type
         if record.begun_at is not None:
             row.begun_at = record.begun_at
 

@@ -92,7 +92,7 @@ def _add_stand_in(draft: _Draft, step: CompiledStep) -> None:
 def _join(chance: random.Random, parents: list[int]) -> Join:
     if not parents or chance.random() < 0.4:
         return Join()
-    kind = chance.choice(list(JoinKind))
+    kind = chance.choice([kind for kind in JoinKind if kind is not JoinKind.UNTIL])
     return Join(kind, count=chance.randint(1, len(parents)), share=chance.choice((0.0, 0.3, 0.7)))
 
 

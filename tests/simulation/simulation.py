@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +29,7 @@ from tests.simulation.audit import Audit
 from tests.simulation.broker import SimBroker
 from tests.simulation.copies import Copies
 from tests.simulation.driver import EPOCH, Driver, Violation
+from tests.simulation.early import ending_early, with_the_same_below
 from tests.simulation.faults import EVENTS, RATES, Faults, SimArtefacts
 from tests.simulation.journal import SimJournal
 from tests.simulation.plans import QUEUES, plan_with_segments, random_plan, with_bets, with_child_runs
@@ -65,6 +67,7 @@ class Simulation:
         self.journal_away_until = -1.0
         self.grant_timeout_s = own.choice((5.0, 30.0))
         self.compared = 0
+        self.early: Counter[str] = Counter()
         self._numbers = 0
         small = own.random() < 0.4
         self.pace = Pace(batch=3, dispatch=4) if small else Pace()
@@ -162,6 +165,7 @@ class Simulation:
             self._add_sub_plans(version)
             if self.speculates:
                 self.plans[version] = with_bets(random.Random(f"{self.seed}/{version}/bets"), self.plans[version])
+            self._end_early(version)
             deadline_at = EPOCH + chance.uniform(1.0, 40.0) if chance.random() < 0.1 else None
             row = RunRow(
                 run_id, "default", "main", "random", version, '{"v":{}}', chance.choice((0, 0, 5)), RunState.PENDING,
@@ -180,6 +184,14 @@ class Simulation:
         chance = random.Random(f"{self.seed}/{version}/children")
         if chance.random() < 0.6:
             self.plans[version] = with_child_runs(chance, self.plans[version], self.plans)
+
+    def _end_early(self, version: str) -> None:
+        """Some plans end something before its time. Drawn apart, so that other worlds stay as they are."""
+        chance = random.Random(f"{self.seed}/{version}/early")
+        if chance.random() < 0.35:
+            for each in [name for name in self.plans if name == version or name.startswith(f"{version}.")]:
+                self.plans[each] = ending_early(chance, self.plans[each])
+            self.plans[version] = with_the_same_below(self.plans[version], self.plans)
 
     def _born(self, child: NewChild) -> None:
         self.seeds_of_runs[child.row.id] = zlib.crc32(child.row.id.encode())
@@ -286,6 +298,7 @@ class Outcome:
     compared: int
     runs: int
     states: tuple[str, ...]
+    early: dict[str, int]
 
 
 def _adopted(journal: SimJournal) -> int:
@@ -355,4 +368,5 @@ def simulate(seed: int, *, trace: list[str] | None = None, only: frozenset[str] 
         sum(count - 1 for count in sim.audit.begins.values() if count > 1), sim.broker.published,
         sim.audit.chunked, sim.copies.launched, sim.audit.followed, sim.audit.bets, _adopted(journal), sim.compared,
         len(journal.runs), tuple(str(row.state) for row in journal.runs.values()),
+        dict(sim.early),
     )  # fmt: skip

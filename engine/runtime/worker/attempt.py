@@ -23,11 +23,12 @@ from engine.plan.tasktype import Effects, TaskContext
 from engine.plan.templates import render
 from engine.runtime import faults
 from engine.runtime.worker import body, outcomes
-from engine.runtime.worker.context import Progress, StopFlag, make_context
+from engine.runtime.worker.context import Progress, make_context
 from engine.runtime.worker.loglines import LogLines
 from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.secrets import resolve
 from engine.runtime.worker.services import Services, insist
+from engine.runtime.worker.stops import StopFlag
 from engine.wire import (
     INLINE_LIMIT_BYTES,
     Delivery,

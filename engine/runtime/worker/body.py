@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from engine.errors import Cancelled
 
-_STOP_POLL_S = 0.25
+_STOP_POLL_S = 0.05
 _ASYNC_GRACE_S = 1.0  # a coroutine gets this long to end after it was cancelled
 
 

@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
-from engine.errors import Unavailable
 from engine.ids import node_key
 from engine.plan.tasktype import TaskContext
 from engine.runtime.worker.loglines import LogLines
 from engine.runtime.worker.services import Services
+from engine.runtime.worker.stops import StopFlag
 from engine.wire import Delivery, NodeCall, real_item
-
-STOP_POLL_S = 0.1
-
-
-class StopFlag:
-    """Whether a delivery was told to stop: asks Redis at most every ``STOP_POLL_S``."""
-
-    def __init__(self, services: Services, token: str) -> None:
-        self._hot = services.hot
-        self._token = token
-        self._next = 0.0
-        self._stopped = False
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if not self._stopped and now >= self._next:
-            self._next = now + STOP_POLL_S
-            try:
-                self._stopped = self._hot.stop_requested(self._token)
-            except Unavailable:  # nobody can tell a body to stop through a Redis that is away
-                return False
-        return self._stopped
 
 
 class Progress:

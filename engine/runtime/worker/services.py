@@ -15,6 +15,7 @@ from engine.hotstate.worker import WorkerHotState
 from engine.plan.registry import Registry
 from engine.runtime.masking import Masker
 from engine.runtime.worker.secrets import Secrets
+from engine.runtime.worker.stops import Listener
 from settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -56,6 +57,10 @@ class Services:
     recycle: Callable[[str], None]
     masker: Masker = field(default_factory=Masker)
     clock: Clock = field(default_factory=SystemClock)
+    stops: Listener = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stops", Listener(self.settings.redis_url or "", self.settings.namespace))
 
     @property
     def secrets(self) -> Secrets:

@@ -77,7 +77,7 @@ def test_all_problems_come_at_once_each_with_line_and_column() -> None:
         "plan.yaml:6:23: steps.scan.retry.attempts: input should be greater than or equal to 1",
         "plan.yaml:6:26: steps.scan.retry.dealy: unknown key 'dealy'; did you mean 'delay'?",
         "plan.yaml:7:14: steps.scan.timeout: '5 parsecs' is no duration",
-        "plan.yaml:8:11: steps.scan.join: 'al' is none of all, any, all_done; did you mean 'all'?",
+        "plan.yaml:8:11: steps.scan.join: 'al' is none of all, any, first, all_done; did you mean 'all'?",
         "plan.yaml:9:3: steps.Bad-Name: 'Bad-Name' is no name here",
         "plan.yaml:10:9: steps.both: a step has a task or a plan, not both",
         "plan.yaml:11:9: steps.none: a step needs a task or a plan",

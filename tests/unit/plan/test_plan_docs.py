@@ -11,10 +11,11 @@ from pydantic import BaseModel
 from engine.dag.compile import compile_plan
 from engine.dag.whole import whole_plan
 from engine.errors import NotFound
-from engine.plan.clauses import AtLeast, FallBack, Retry, Tolerate
+from engine.plan.clauses import AtLeast, FallBack, Retry, Tolerate, Until
 from engine.plan.files import load_plan, read_plan
-from engine.plan.model import Input, Plan, Step, plan_data, plan_hash
+from engine.plan.model import Input, Loop, Plan, Step, plan_data, plan_hash
 from engine.plan.registry import load_task_modules
+from engine.plan.stopping import Gains, Impossible, Vote
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "plans.md").read_text("utf-8")
@@ -64,7 +65,7 @@ def test_every_key_has_a_section_whose_example_uses_it(model: type[BaseModel]) -
         assert example is not None and re.search(rf"\b{key}:", example[1]), key
 
 
-@pytest.mark.parametrize("model", [Input, Retry, AtLeast, Tolerate, FallBack])
+@pytest.mark.parametrize("model", [Input, Retry, AtLeast, Tolerate, Until, FallBack, Loop, Gains, Vote, Impossible])
 def test_every_key_inside_is_mentioned(model: type[BaseModel]) -> None:
     for name in model.model_fields:
         assert re.search(rf"\b{name}\b", PAGE), name

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from engine.dag.compiled import CompiledPlan, CompiledStep, Join, JoinKind
 from engine.learning.knowledge import Knowledge
 from engine.plan.retry import RetryPolicy, Wait
 from engine.scheduling.core import Core
-from engine.scheduling.events import Chunk, Event, NeedOutputs, OutputsKnown, Placement, Reported, Verdict
+from engine.scheduling.events import (
+    AttemptsStopped,
+    Chunk,
+    Event,
+    NeedOutputs,
+    NeedVerdict,
+    NodeId,
+    OutputsKnown,
+    PermitsRevoked,
+    Placement,
+    Question,
+    Reported,
+    RevokeRun,
+    StopAttempts,
+    Verdict,
+    VerdictKnown,
+)
 from engine.scheduling.outstanding import Room
 from engine.scheduling.records import AttemptEnded, Record, RunState
 from engine.scheduling.snapshot import RunRow, RunSnapshot
-from engine.scheduling.state import Policy
+from engine.scheduling.state import LiveRun, Policy
 from engine.wire import ErrorInfo, NodeReport, Outcome
 from tests.simulation.driver import Driver
 from tests.simulation.journal import SimJournal
@@ -47,6 +64,10 @@ class OneRun:
         self.journal.submit(RunRow("r", "t", "s", "p", "v", '{"v":{}}', 0, RunState.PENDING, "", NOW))
         self.odds = Knowledge()
         self.core = Core(self.policy, self.odds)
+        self.answers: dict[tuple[Question, int], Callable[[LiveRun], bool]] = {}
+        self.asked: list[tuple[Question, int]] = []
+        self.stops: tuple[NodeId, ...] = ()
+        self.revokes = False
         self._keep(self.core.take(self.journal.load("r"), plan, self.now))
 
     def restart(self) -> None:
@@ -103,4 +124,20 @@ class OneRun:
         for request in verdict.requests:
             if isinstance(request, NeedOutputs):
                 records += self._keep(self.core.decide([OutputsKnown("r", None)], self.now))
+            elif isinstance(request, NeedVerdict):
+                records += self._keep(self.core.decide([self.judge(request)], self.now))
+        for effect in verdict.effects:
+            if isinstance(effect, StopAttempts):
+                self.stops += effect.nodes
+                if effect.awaited:
+                    records += self._keep(self.core.decide([AttemptsStopped("r")], self.now))
+            elif isinstance(effect, RevokeRun) and self.revokes:
+                records += self._keep(self.core.decide([PermitsRevoked("r", frozenset())], self.now))
         return records
+
+    def judge(self, request: NeedVerdict) -> VerdictKnown:
+        """The answer of ``answers`` to a question; no, if it has none."""
+        self.asked.append((request.question, request.step_no))
+        answer = self.answers.get((request.question, request.step_no), lambda run: False)
+        holds = answer(self.core.runs["r"])
+        return VerdictKnown("r", request.question, request.step_no, holds, reason="so it is")
