@@ -91,10 +91,10 @@ class WorkerHotState:
         return [verdict == 1 for verdict in cast("list[int]", reply)]
 
     @translated
-    def begin(self, run_id: str, field: str, token: str, epoch: str, nonce: str) -> bool:
-        """Whether the body may begin now: asked last, right before it."""
-        verdict = self._begin(keys=[self._keys.permits(run_id)], args=[field, token, epoch, nonce])
-        return cast(int, verdict) == 1
+    def begin(self, run_id: str, fields: Sequence[str], token: str, epoch: str, nonce: str) -> list[bool]:
+        """Whether each body may begin now: asked last, right before them."""
+        verdicts = self._begin(keys=[self._keys.permits(run_id)], args=[token, epoch, nonce, *fields])
+        return [verdict == 1 for verdict in cast("list[int]", verdicts)]
 
     @translated
     def report(self, shard: int, report: Report, ended: Iterable[str] = (), *, last: bool = False) -> None:

@@ -17,7 +17,6 @@ from pydantic import BaseModel
 
 from engine.artefacts.values import pack_text, unpack
 from engine.errors import Permanent, Unavailable
-from engine.hotstate.keys import permit_field
 from engine.plan.binding import bind, dump
 from engine.plan.tasktype import Effects, TaskContext
 from engine.plan.templates import render
@@ -28,6 +27,7 @@ from engine.runtime.worker.loglines import LogLines
 from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.secrets import resolve
 from engine.runtime.worker.services import Services, insist
+from engine.runtime.worker.starter import Starter
 from engine.runtime.worker.stops import StopFlag
 from engine.wire import (
     INLINE_LIMIT_BYTES,
@@ -61,7 +61,7 @@ class Attempt:
     services: Services
     delivery: Delivery
     call: NodeCall
-    nonce: str
+    starter: Starter
     log: LogLines
     stop: StopFlag
     progress: Progress
@@ -72,11 +72,11 @@ class Attempt:
     tries: list[Try] = field(default_factory=list)
 
     @classmethod
-    def at(cls, services: Services, delivery: Delivery, call: NodeCall, nonce: str) -> Attempt:
+    def at(cls, services: Services, delivery: Delivery, call: NodeCall, starter: Starter) -> Attempt:
         """The attempt at one node of a delivery."""
         log, stop, progress = LogLines(services.masker), StopFlag(services, delivery.token), Progress()
         context = make_context(services, delivery, call, log, stop, progress)
-        return cls(services, delivery, call, nonce, log, stop, progress, context)
+        return cls(services, delivery, call, starter, log, stop, progress, context)
 
     def ended(self, outcome: Outcome, error: ErrorInfo | None = None, result: str | None = None) -> NodeReport:
         """What is reported."""
@@ -192,8 +192,7 @@ def begin(attempt: Attempt) -> None:
 
     def claim_begin() -> None:
         nonlocal allowed
-        field_ = permit_field(delivery.step_no, attempt.call.item)
-        allowed = attempt.services.hot.begin(delivery.run_id, field_, delivery.token, delivery.epoch, attempt.nonce)
+        allowed = attempt.starter.begin(delivery.step_no, attempt.call.item, again=bool(attempt.tries))
 
     try:
         insist(claim_begin, attempt.context.node, _BEGIN_PATIENCE_S)

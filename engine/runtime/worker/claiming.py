@@ -2,8 +2,7 @@
 
 A delivery of one node whose inputs all came with it is prepared first, and then claimed and begun in
 one step: so the begin mark still is the last word before the body, one round trip sooner. The nodes of
-a chunk are begun one by one, each right before its body: begun ahead, they would run after their run
-was revoked.
+a chunk are begun as their turn comes, see ``starter``.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from engine.plan.tasktype import Effects
 from engine.runtime import faults
 from engine.runtime.worker.attempt import Attempt, Inputs, prepare
 from engine.runtime.worker.services import Services, insist
+from engine.runtime.worker.starter import Starter
 from engine.wire import Delivery, NodeCall, Value
 
 _LOG = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Ready:
         faults.point("begun")
 
 
-def prepared(services: Services, delivery: Delivery, nonce: str) -> Ready | None:
+def prepared(services: Services, delivery: Delivery, starter: Starter) -> Ready | None:
     """The only attempt of ``delivery`` with its arguments; ``None`` where it has to go the long way."""
     if len(delivery.nodes) > 1 or delivery.effects == Effects.EXTERNAL or services.shutdown.is_set():
         return None
@@ -46,7 +46,7 @@ def prepared(services: Services, delivery: Delivery, nonce: str) -> Ready | None
         return None
     try:
         inputs = Inputs(services, delivery)
-        attempt = Attempt.at(services, delivery, call, nonce)
+        attempt = Attempt.at(services, delivery, call, starter)
         attempt.arguments = prepare(attempt, inputs)
     except Exception:  # noqa: BLE001 - found again, and reported, once the node is claimed
         return None
@@ -61,7 +61,7 @@ class Claimed:
     then: list[Delivery] = field(default_factory=list)
 
 
-def claimed(services: Services, delivery: Delivery, nonce: str, ready: Ready | None) -> Claimed:
+def claimed(services: Services, delivery: Delivery, starter: Starter, ready: Ready | None) -> Claimed:
     """What of ``delivery`` is ours, ``ready`` begun if it is given.
 
     Nothing if Redis stays away, for then no permit can be seen.
@@ -71,7 +71,7 @@ def claimed(services: Services, delivery: Delivery, nonce: str, ready: Ready | N
 
     def claim() -> None:
         verdicts[:] = services.hot.claim(
-            delivery.run_id, delivery.shard, fields, delivery.token, delivery.epoch, nonce,
+            delivery.run_id, delivery.shard, fields, delivery.token, delivery.epoch, starter.nonce,
             services.settings.worker_lease_s, begin=ready is not None,
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.hotstate.keys import permit_field
 from engine.hotstate.worker import Held, WorkerHotState
+from engine.runtime.worker.places import PLACES
 from engine.runtime.worker.services import insist
 from engine.wire import Delivery, ErrorInfo, NodeReport, Outcome, Report, ReportKind
 
@@ -41,7 +42,8 @@ class Losses:
         return thread
 
     def _report_lost(self, delivery: Delivery, why: str, timed_out: bool) -> None:
-        nodes = blamed(delivery, self._held(delivery), why, timed_out=timed_out)
+        place = PLACES.of(delivery.token)
+        nodes = blamed(delivery, self._held(delivery), place, why, timed_out=timed_out)
         _LOG.error("%s of run %s is lost: %s", delivery.path, delivery.run_id, why)
         self._send(ReportKind.LOST, delivery, nodes)
 
@@ -106,18 +108,24 @@ def _told_of(part: Delivery, delivery: Delivery) -> int | None:
     return None if part is delivery else part.step_no
 
 
-def blamed(delivery: Delivery, held: Sequence[Held], why: str, *, timed_out: bool) -> list[NodeReport]:
+def blamed(
+    delivery: Delivery, held: Sequence[Held], place: int | None, why: str, *, timed_out: bool
+) -> list[NodeReport]:
     """What is reported of each node of a lost delivery.
 
-    The body that began last is the one that ran. Those that began before it had ended, and only
-    their results were lost with the process; those without a begin mark never began. Nodes whose
-    permit is gone were reported, revoked, or sent again: nothing is said of them.
+    The body at ``place`` ran, or where that is not known those whose begin mark is the last one. Those
+    that began before had ended, and only their results were lost with the process; those without a
+    begin mark, or behind ``place``, never began. Nodes whose permit is gone were reported, revoked, or
+    sent again: nothing is said of them.
     """
     youngest = max((state.begun_us for state in held if state.begun_us is not None), default=None)
     reports = []
-    for (part, call), state in zip(delivery.parts(), held, strict=True):
+    for number, ((part, call), state) in enumerate(zip(delivery.parts(), held, strict=True)):
         begun_at = state.begun_us / 1e6 if state.begun_us is not None else None
-        if not state.known or (state.ours and youngest is not None and state.begun_us == youngest):
+        ran = begun_at is not None and (state.begun_us == youngest if place is None else number == place)
+        if place is not None and number > place:
+            begun_at = None
+        if not state.known or (state.ours and ran):
             outcome = Outcome.TIMED_OUT if timed_out else Outcome.LOST
         elif not state.ours:
             continue

@@ -19,6 +19,7 @@ from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.reports import DeliveryReports
 from engine.runtime.worker.segment import Segment
 from engine.runtime.worker.services import Services
+from engine.runtime.worker.starter import Starter
 from engine.wire import Delivery, NodeReport, Outcome, real_item
 
 _LOG = logging.getLogger(__name__)
@@ -47,9 +48,9 @@ class Pipeline:
         work = _decoded(delivery)
         if work is None:
             return
-        nonce = secrets.token_hex(8)
-        ready = prepared(services, work, nonce)
-        held = claimed(services, work, nonce, ready)
+        starter = Starter(services, work, secrets.token_hex(8))
+        ready = prepared(services, work, starter)
+        held = claimed(services, work, starter, ready)
         ours = held.nodes
         if not ours and not held.then:
             return  # stale, doubled or revoked: the scheduler knows better
@@ -59,7 +60,7 @@ class Pipeline:
         with observer.delivering(reports):
             inputs = ready.inputs if ready else shared_inputs(services, work)
             for call in ours:
-                attempt = ready.attempt if ready else Attempt.at(services, work, call, nonce)
+                attempt = ready.attempt if ready else Attempt.at(services, work, call, starter)
                 if services.shutdown.is_set():
                     ended = attempt.ended(Outcome.NOT_BEGUN, STOPPING)
                 elif isinstance(inputs, Inputs):
@@ -73,7 +74,7 @@ class Pipeline:
                 if ended.outcome is not Outcome.OK:
                     failed.append(ended)
             if held.then:
-                failed += Segment(services, observer, reports, nonce).follow(work, ended, held.then)
+                failed += Segment(services, observer, reports, starter).follow(work, ended, held.then)
         reports.close()
         if failed:
             raise AttemptFailed(_told(failed, len(ours)))

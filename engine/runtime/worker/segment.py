@@ -18,6 +18,7 @@ from engine.runtime.worker.attempt import STOPPING, Attempt, Inputs, run_attempt
 from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.reports import DeliveryReports
 from engine.runtime.worker.services import Services
+from engine.runtime.worker.starter import Starter
 from engine.scheduling.records import StepState
 from engine.wire import Delivery, ErrorInfo, NodeReport, Outcome
 
@@ -27,8 +28,8 @@ _NOT_REACHED = ErrorInfo("NotBegun", "a step before it in the same message did n
 class Segment:
     """What follows the head of one delivery."""
 
-    def __init__(self, services: Services, observer: Observer, reports: DeliveryReports, nonce: str) -> None:
-        self._services, self._observer, self._reports, self._nonce = services, observer, reports, nonce
+    def __init__(self, services: Services, observer: Observer, reports: DeliveryReports, starter: Starter) -> None:
+        self._services, self._observer, self._reports, self._starter = services, observer, reports, starter
         self._views: dict[int, dict[str, Any]] = {}
 
     def follow(self, head: Delivery, ended: NodeReport | None, then: Sequence[Delivery]) -> list[NodeReport]:
@@ -70,4 +71,4 @@ class Segment:
         return run_attempt(attempt, inputs, self._observer)
 
     def _attempt(self, part: Delivery) -> Attempt:
-        return Attempt.at(self._services, part, part.nodes[0], self._nonce)
+        return Attempt.at(self._services, part, part.nodes[0], self._starter)

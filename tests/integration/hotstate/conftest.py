@@ -29,7 +29,7 @@ class Faces:
         return self.worker.claim("r_1", 0, fields or ("0:0",), token, epoch or self.epoch, nonce, 10.0)
 
     def begin(self, field: str = "0:0", token: str = "tok", nonce: str = "n1") -> bool:
-        return self.worker.begin("r_1", field, token, self.epoch, nonce)
+        return self.worker.begin("r_1", [field], token, self.epoch, nonce)[0]
 
     def close(self) -> None:
         self.scheduler.close()
