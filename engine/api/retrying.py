@@ -89,7 +89,10 @@ def prepare_rerun(
     """
     found = client.run(run)
     if not found.state.final:
-        raise Conflict(f"run {found.id} has not ended: {found.state}; `flywheel runs cancel {found.id}` ends it")
+        raise Conflict(
+            f"run {found.id} has not ended: {found.state}; "
+            f"`flywheel runs resume {found.id}` goes on with it, `flywheel runs cancel {found.id}` ends it"
+        )
     admit_current_folder()
     registry = load_task_modules(client.settings.task_modules)
     others = workers_with_other_code(client.settings, client.redis_url)  # before a plan brings tasks of its own

@@ -81,6 +81,15 @@ def node_row(node: NodeView) -> dict[str, Any]:
     }
 
 
+def failed_step_row(step: StepView) -> dict[str, Any]:
+    """A step that failed before it had nodes, in the form of a node: its condition or its items did not hold."""
+    of_a_node = dict.fromkeys(("attempt", "outcome", "dispatched_at", "begun_at", "retry_at", "progress", "error"))
+    return {
+        "node": step.path, "state": step.state.value, **of_a_node, "worker": "",
+        "finished_at": stamp(step.finished_at), "reason": step.reason,
+    }  # fmt: skip
+
+
 def attempt_row(attempt: AttemptView) -> dict[str, Any]:
     """One try at a node."""
     ended, begun = attempt.ended_at, attempt.begun_at
@@ -103,7 +112,7 @@ def tally(steps: Iterable[StepProgress]) -> dict[str, int]:
     counts = {"OK": 0, "FAILED": 0, "SKIPPED": 0, "CANCELLED": 0, "TOTAL": 0}
     for step in steps:
         ended = {"OK": step.succeeded, "FAILED": step.failed, "SKIPPED": step.skipped, "CANCELLED": step.cancelled}
-        if not any(ended.values()) and step.state.value in ("skipped", "cancelled"):
+        if not any(ended.values()) and step.state.value in ("failed", "skipped", "cancelled"):
             ended[step.state.value.upper()] = max(1, step.count or 0)
         for name, count in ended.items():
             counts[name] += count

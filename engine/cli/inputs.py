@@ -38,6 +38,10 @@ def gather(plan: Plan, pairs: Iterable[str], file: Path | None) -> dict[str, Any
     return given
 
 
+_EXAMPLES = {"list": """-p '{}=["a", "b"]'""", "object": """-p '{}={{"a": 1}}'"""}
+"""How the types whose JSON is not obvious on a command line are given there."""
+
+
 def _value(name: str, text: str, kind: str) -> Any:
     if text.startswith("@@"):
         text = text[1:]  # a value that itself begins with @
@@ -50,7 +54,10 @@ def _value(name: str, text: str, kind: str) -> Any:
     except ValueError:
         if kind == "any":
             return text
-        raise UsageError(f"-p {name}={text[:80]}: input {name} is of type {kind}, and this is no JSON of it") from None
+        hint = f"; write {_EXAMPLES[kind].format(name)}" if kind in _EXAMPLES else ""
+        raise UsageError(
+            f"-p {name}={text[:80]}: input {name} is of type {kind}, and this is no JSON of it{hint}"
+        ) from None
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.describe import attempt_row, node_row, run_row, step_row
+from engine.cli.describe import attempt_row, failed_step_row, node_row, run_row, step_row
 from engine.cli.exits import Exit
 from engine.cli.lazy import LazyGroup
 from engine.cli.names import PLAN, RUN
@@ -116,7 +116,7 @@ def show(session: Session, run: str, where: str | None, state: str | None, limit
     Examples:
       flywheel runs show @last
       flywheel runs show @last inspect --state failed
-      flywheel runs show @last inspect[17]
+      flywheel runs show @last 'inspect[17]'
     """
     from engine.cli.outlook import look, outlook_lines, outlook_row  # lazy: not needed to list runs
 
@@ -209,7 +209,7 @@ def logs(session: Session, run: str, where: str | None, following: bool, failed:
     \b
     Examples:
       flywheel runs logs @last -f
-      flywheel runs logs @last inspect[17]
+      flywheel runs logs @last 'inspect[17]'
       flywheel runs logs @last --failed
     """
     with session.client() as client:
@@ -262,9 +262,11 @@ def _log_row(step: StepView, line: LogView) -> dict[str, Any]:
 def _print_failures(store: RunStore, run_id: str, only: StepView | None, output: str) -> None:
     steps = [only] if only is not None else [step for step in store.steps(run_id) if step.state.value != "waiting"]
     nodes = [node for step in steps for node in store.nodes(run_id, step.step_no, "failed", 10_000)]
+    whole = [step for step in steps if step.state.value == "failed" and not step.failed]
     if output != "table":
         traces = [node.error.traceback if node.error is not None else None for node in nodes]
         rows = [node_row(node) | {"traceback": trace} for node, trace in zip(nodes, traces, strict=True)]
+        rows += [failed_step_row(step) | {"traceback": None} for step in whole]
         print_rows(rows, output, "flywheel.failures/1")
         return
     for node in nodes:
@@ -275,5 +277,7 @@ def _print_failures(store: RunStore, run_id: str, only: StepView | None, output:
         click.echo(f"  {node.error.type}: {node.error.message}")
         for line in (node.error.traceback or "").rstrip().splitlines():
             click.echo(f"    {line}")
-    if not nodes:
+    for step in whole:
+        click.echo(f"{step.path}  before it had nodes\n  {step.reason}")
+    if not nodes and not whole:
         click.echo("no node failed", err=True)

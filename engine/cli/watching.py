@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.describe import node_row, run_row, step_row, tally
+from engine.cli.describe import failed_step_row, node_row, run_row, step_row, tally
 from engine.cli.exits import Exit, colour_wanted
 from engine.cli.outlook import Lookout, below_line, below_row
 from engine.cli.output import cell, print_one
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.api.client import Client
-    from engine.store.views import RunProgress
+    from engine.store.views import RunProgress, StepView
 
 _POLL_S = 0.1
 _FAILURES_SHOWN = 5
@@ -76,7 +76,7 @@ def result(client: Client, progress: RunProgress, *, with_outputs: bool = True) 
         "below": below_row(client.store.below(run.id)),
         "outputs": client.outputs(run.id) if with_outputs else None,
         "steps": [step_row(step, live.get(step.step_no)) for step in steps],
-        "failures": _failures(client, progress) if tally(progress.steps)["FAILED"] else [],
+        "failures": _failures(client, progress, steps) if tally(progress.steps)["FAILED"] else [],
     }
 
 
@@ -90,8 +90,9 @@ def exit_code(progress: RunProgress) -> int:
     return Exit.OK if progress.run.state.value == "succeeded" else Exit.FAILED
 
 
-def _failures(client: Client, progress: RunProgress) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+def _failures(client: Client, progress: RunProgress, steps: list[StepView]) -> list[dict[str, Any]]:
+    found = [failed_step_row(step) for step in steps if step.state.value == "failed" and not step.failed]
+    del found[_FAILURES_SHOWN:]
     for step in progress.steps:
         if step.failed and len(found) < _FAILURES_SHOWN:
             nodes = client.store.nodes(progress.run.id, step.step_no, "failed", _FAILURES_SHOWN - len(found))

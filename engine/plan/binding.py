@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 
 from engine.errors import Permanent, UsageError
 from engine.plan.names import nearest
+from engine.plan.references import kind_of
 from engine.plan.tasktype import TaskContext, TaskType
 
 _json_text = json.JSONEncoder(allow_nan=False, check_circular=False).encode
@@ -158,7 +159,7 @@ def _is_context(hint: Any) -> bool:
 
 def _reasons(error: ValidationError, binding: Binding) -> list[str]:
     reasons = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+    for problem in error.errors(include_url=False, include_context=False, include_input=True):
         name, *rest = problem["loc"]
         if problem["type"] == "extra_forbidden":
             reasons.append(f"unknown argument {name!r}{nearest(str(name), binding.parameters)}")
@@ -166,5 +167,7 @@ def _reasons(error: ValidationError, binding: Binding) -> list[str]:
             reasons.append(f"argument {name!r} is missing")
         else:
             where = ".".join(map(str, [name, *rest]))
-            reasons.append(f"argument {where!r}: {problem['msg']}")
+            # Its kind only: the value may be a secret.
+            found = "" if problem["type"] == "missing" else f"; it is {kind_of(problem['input'])}"
+            reasons.append(f"argument {where!r}: {problem['msg']}{found}")
     return reasons

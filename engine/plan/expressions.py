@@ -112,6 +112,8 @@ def _path_of(node: ast.AST) -> Path | None:
 def _parsed(expression: str) -> ast.expr:
     if len(expression) > LENGTH_LIMIT:
         raise UsageError(f"{_shown(expression)}: the expression is longer than {LENGTH_LIMIT:,} characters")
+    if expression.lstrip().startswith("{{"):  # Python would read it as a set in a set
+        raise UsageError(f"{_shown(expression)}: a condition is written bare, without {{{{ }}}}")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except (RecursionError, MemoryError) as error:  # how deep it gets depends on who calls

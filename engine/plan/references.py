@@ -177,5 +177,12 @@ def contents(part: str, holder: Any) -> str:
         return nearest(part, (str(key) for key in holder))
     if isinstance(holder, Sequence) and not isinstance(holder, str):
         return f"; it is a list of {len(holder)}"
+    return f"; it is {kind_of(holder)}"
+
+
+def kind_of(value: Any) -> str:
+    """What kind of plain data a value is, for people."""
     kind = {type(None): "null", str: "text", bool: "a boolean", int: "a number", float: "a number"}
-    return f"; it is {kind.get(type(holder), type(holder).__name__)}"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return kind.get(type(value), type(value).__name__)

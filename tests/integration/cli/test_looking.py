@@ -136,3 +136,17 @@ def test_celerys_own_tools_work_on_this_installation(installation: Installation)
     refused = installation.call("celery", "worker")
     assert refused.returncode == 2
     assert "flywheel worker" in refused.stderr
+
+
+def test_a_step_whose_condition_fails_is_named_with_the_reason(installation: Installation) -> None:
+    (installation.folder / "dags" / "typo.yaml").write_text(
+        "name: typo\nsteps:\n  one: {task: notify.log, with: {message: hello}}\n"
+        "  two: {task: notify.log, when: steps.one.output.massage == '', with: {message: none}}\n"
+    )
+    done = installation.call("run", "typo")
+    assert done.returncode == 1, done.stderr
+    assert "FAILED=1" in done.stdout
+    assert "did you mean 'message'?" in done.stdout
+    told = installation.call("runs", "logs", "@last", "--failed")
+    assert "two  before it had nodes" in told.stdout
+    assert "did you mean 'message'?" in told.stdout

@@ -32,6 +32,7 @@ def _project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         (["submit", "dependency-audit", "-p", "nonsense"], 2, "write name=value"),
         (["submit", "dependency-audit", "-p", "site_packages=[oops"], 2, "site_packages"),
         (["submit", "dependency-audit", "-p", "titel=x"], 2, "titel"),
+        (["submit", "dependency-audit", "-p", "site_packages=a"], 2, """write -p 'site_packages=["a", "b"]'"""),
         (["submit", "dependency-audit", "--inputs", "no.json"], 2, "cannot read no.json"),
         (["submit", "dependency-audit", "--priority", "9" * 20], 2, "not in the range -1000<=x<=1000"),
     ],

@@ -140,6 +140,14 @@ def test_arguments_are_validated_and_the_context_is_put_in() -> None:
     assert "argument 'title'" in str(caught.value)
 
 
+def test_an_unfit_argument_is_named_with_its_kind_and_without_its_value() -> None:
+    with pytest.raises(Permanent) as caught:
+        bind(total.task_type, {"docs": "s3cret", "title": "t"}, local_context("n"))
+    assert "argument 'docs': " in str(caught.value)
+    assert str(caught.value).endswith("; it is text")
+    assert "s3cret" not in str(caught.value)
+
+
 def test_results_become_data_or_are_refused() -> None:
     assert dump(read.task_type, Doc(path="a", size=1)) == {"path": "a", "size": 1}
     with pytest.raises(Permanent, match="returned what its hint does not allow"):
