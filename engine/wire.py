@@ -127,7 +127,8 @@ class RetryRule:
 class Delivery:
     """A message: nodes of one step of one run, with all that their bodies need.
 
-    A *chunk* has several nodes of its step. A *segment* has one, and further steps that follow it.
+    A *chunk* has several nodes of its step, or one and those of further steps that were ready as well. A
+    *segment* has one, and steps that follow it, each of which waits for the one before.
 
     Parameters
     ----------
@@ -146,11 +147,13 @@ class Delivery:
         Seconds after which a body that still runs is reported as begun, if that is sooner than the worker's
         own setting; ``None`` leaves it to that.
     then
-        The steps of a segment that follow, one node each, to run one by one for as long as those before
-        them succeed. Of the fields of the head they share all but what ``_FollowerJson`` lists.
+        Further steps, one node each, to run one by one. Of the fields of the head they share all but what
+        ``_FollowerJson`` lists.
     given
         Of a step that follows: names in its templates that mean earlier steps of the segment, whose
         results only the worker has: name to number.
+    follows
+        Of a step in ``then``: whether it runs only if the one before it succeeded.
     """
 
     token: str
@@ -174,6 +177,7 @@ class Delivery:
     mark_after_s: float | None = None
     then: tuple[Delivery, ...] = ()
     given: dict[str, int] = field(default_factory=dict)
+    follows: bool = False
 
     def parts(self) -> Iterator[tuple[Delivery, NodeCall]]:
         """Every node in the order in which they run, each with the delivery that it is of: this, or one of ``then``."""
@@ -210,23 +214,24 @@ class Delivery:
 
 
 _FollowerJson = list[Any]
-"""Step number, path, task, effects, item, attempt, arguments, shared values, timeout, retry rule, given, mark."""
+"""Step number, path, task, effects, item, attempt, arguments, shared values, timeout, retry rule, given, mark,
+whether it follows."""
 
 
 def _follower_to_json(it: Delivery) -> _FollowerJson:
     call = it.nodes[0]
     return [
         it.step_no, it.path, it.task, it.effects, call.item, call.attempt, it.with_, it.shared, it.timeout_s,
-        _retry_to_json(it.retry), it.given, it.mark_after_s,
+        _retry_to_json(it.retry), it.given, it.mark_after_s, it.follows,
     ]  # fmt: skip
 
 
 def _follower_from_json(head: Delivery, raw: _FollowerJson) -> Delivery:
-    step_no, path, task, effects, item, attempt, with_, shared, timeout_s, retry, given, mark_after_s = raw
+    step_no, path, task, effects, item, attempt, with_, shared, timeout_s, retry, given, mark_after_s, follows = raw
     return replace(
         head, step_no=step_no, path=path, task=task, effects=effects, nodes=(NodeCall(item, attempt),), with_=with_,
         shared=shared, timeout_s=timeout_s, retry=_retry_from_json(retry), given=given,
-        mark_after_s=mark_after_s,
+        mark_after_s=mark_after_s, follows=follows,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from engine.plan.tasktype import Effects
 from engine.runtime.answers import Answers, facts_of
 from engine.runtime.ports import RunRow
 from engine.runtime.values import Values
+from engine.scheduling.ahead import comes_too_soon
 from engine.scheduling.attempts import chance
 from engine.scheduling.events import Placement
 from engine.scheduling.state import LiveRun
@@ -59,7 +60,7 @@ class Deliveries:
     def followed(
         self, head: Delivery, run: LiveRun, row: RunRow, followers: Sequence[tuple[int, NodeCall]]
     ) -> Delivery:
-        """``head`` with steps that follow it in the same message: number and node of each."""
+        """``head`` with further steps in the same message: number and node of each."""
         then: list[Delivery] = []
         inside = {head.step_no}
         for no, call in followers:
@@ -70,7 +71,7 @@ class Deliveries:
                 replace(
                     head, step_no=no, path=step.path, fanned=False, task=step.task, effects=step.effects, nodes=(call,),
                     with_=with_, shared=shared, timeout_s=step.timeout_s, retry=self._retry_rule(run, no, call.item),
-                    given=given, mark_after_s=self._mark_after_s(run, no),
+                    given=given, mark_after_s=self._mark_after_s(run, no), follows=comes_too_soon(run, no),
                 )
             )  # fmt: skip
             inside.add(no)

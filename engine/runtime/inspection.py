@@ -97,7 +97,7 @@ class Inspection:
             return [_lost(placement, why) for placement in sent.placements.values()]
         permits = self._world.hot.permits(sent.run_id, self._server.epoch())
         begun = [node for node in sent.placements if _holds(permits, node, sent.token) and permits[_name(node)].begun]
-        blamed = set(begun) or {min(sent.placements)}
+        blamed = set(begun) or {next(iter(sent.placements))}
         return [
             _lost(placement, why) if node in blamed else not_begun(placement, sent.token, why)
             for node, placement in sent.placements.items()

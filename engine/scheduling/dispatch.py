@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from engine.scheduling.attempts import next_attempt
 from engine.scheduling.chunks import chunk_size, node_cost_s
 from engine.scheduling.events import Chunk, Placement
+from engine.scheduling.mixtures import Mixtures
 from engine.scheduling.outstanding import Room
 from engine.scheduling.records import Dispatched, RunState
-from engine.scheduling.segments import follow
 from engine.scheduling.state import Active, LiveRun
 from engine.scheduling.steps import ask_page
 from engine.scheduling.turn import Turn
@@ -35,6 +35,7 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
     left = most
     for queue in turn.ready.queues():
         slots = max(1, room.slots.get(queue, 1))
+        mixtures = Mixtures(turn, slots, turn.ready.width(queue), tokens)
         while queue not in room.paused and left > 0:
             source = turn.ready.first(queue)
             if source is None:
@@ -61,16 +62,14 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
             size = chunk_size(run.plan.name, run.step(no), turn.odds, turn.policy, at_hand, slots)
             count = min(window, max(fair, size), allowed, left)
             sent = _send(turn, run, no, count, estimate_s, pools, tokens)
-            cut = _cut(run, sent, size)
-            if len(sent) == 1:
-                cut = [(*sent, *follow(turn, run, sent[0], tokens))]
-            chunks += cut
-            left -= sum(map(len, cut))
+            chunks += _cut(run, sent, size) if run.step(no).fanned or not sent else mixtures.add(run, sent[0])
+            left -= len(sent)
             if not run.steps[no].dispatchable:
                 turn.ready.drop_first(queue)
                 ask_page(turn, run, no)
             else:
                 turn.ready.rotate(queue)
+        chunks += mixtures.rest()
     return chunks
 
 

@@ -38,6 +38,11 @@ class Ready:
         """Queues that have a source."""
         return [name for name, sources in self._queues.items() if sources]
 
+    def width(self, queue: str) -> int:
+        """Sources of a queue."""
+        sources = self._queues.get(queue)
+        return sources.width if sources else 0
+
     def first(self, queue: str) -> tuple[LiveRun, int] | None:
         """The source whose turn it is, or ``None``."""
         sources = self._queues.get(queue)
@@ -64,6 +69,7 @@ class _QueueSources:
     def __init__(self) -> None:
         self._rings: dict[int, deque[str]] = {}
         self._runs: dict[str, tuple[LiveRun, list[tuple[float, int]]]] = {}
+        self.width = 0
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -78,6 +84,7 @@ class _QueueSources:
             self._runs[run.id] = (run, [])
             self._rings.setdefault(run.priority, deque()).append(run.id)
         heapq.heappush(self._runs[run.id][1], (-rank, no))
+        self.width += 1
 
     def first(self) -> tuple[LiveRun, int]:
         run, heap = self._runs[self._rings[max(self._rings)][0]]
@@ -88,6 +95,7 @@ class _QueueSources:
         ring = self._rings[priority]
         run, heap = self._runs[ring[0]]
         _, no = heapq.heappop(heap)
+        self.width -= 1
         if not heap:
             del self._runs[run.id]
             ring.popleft()

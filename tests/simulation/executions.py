@@ -78,7 +78,7 @@ class Execution:
         chance, held = self.sim.driver.chance, []
         node: NodeReport | None = None
         for place, (part, call) in enumerate(ours):
-            reached = part is self.head or (node is not None and node.outcome is Outcome.OK)
+            reached = part is self.head or not part.follows or (node is not None and node.outcome is Outcome.OK)
             self.delivery, self.call, self.begun_at, self.tries = part, call, None, []
             if reached:
                 node = yield from self._attempt()

@@ -1,6 +1,6 @@
-"""The steps that follow in the same message: each begins once the one before it succeeded here.
+"""The further steps of a message: those that follow begin once the one before them succeeded here.
 
-Their inputs are results that the scheduler has not seen yet. As soon as one does not succeed, the rest
+The inputs of these are results that the scheduler has not seen yet. As soon as one does not succeed, the rest
 is handed back as not begun, and the scheduler goes on from what it knows.
 """
 
@@ -33,15 +33,15 @@ class Segment:
         self._views: dict[int, dict[str, Any]] = {}
 
     def follow(self, head: Delivery, ended: NodeReport | None, then: Sequence[Delivery]) -> list[NodeReport]:
-        """Run ``then`` for as long as each succeeds; the reports of those whose bodies did not.
+        """Run ``then``, what follows only for as long as each succeeds; the reports of those whose bodies did not.
 
         ``ended`` is how the head's node ended; ``None`` if it was not ours.
         """
         failed: list[NodeReport] = []
         before = head
         for part in then:
-            going = ended is not None and ended.outcome is Outcome.OK
-            if going and ended is not None:
+            going = not part.follows or (ended is not None and ended.outcome is Outcome.OK)
+            if part.follows and going and ended is not None:
                 self._keep(before, ended)
             ended = self._run(part) if going else self._attempt(part).ended(Outcome.NOT_BEGUN, _NOT_REACHED)
             if ended is None:

@@ -1,0 +1,53 @@
+"""Nodes of different steps in one message."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engine.scheduling.core import Core
+from engine.scheduling.odds import NoOdds
+from engine.scheduling.outstanding import Room
+from tests.unit.scheduling.worlds import OneRun, plan_of, step
+
+TWO_SLOTS = Room({"io": 2})
+
+
+class Quick(NoOdds):
+    """Every body takes a millisecond."""
+
+    def typical_s(self, plan: str, path: str, task: str) -> float | None:
+        return 0.001
+
+
+def run_of(*steps: object) -> OneRun:
+    run = OneRun(plan_of(*steps))  # type: ignore[arg-type]  # compiled steps
+    run.core = Core(run.policy, Quick())
+    run._keep(run.core.take(run.journal.load("r"), run.plan, run.now))
+    return run
+
+
+def test_short_steps_that_are_ready_together_travel_together() -> None:
+    run = run_of(*(step(no) for no in range(40)))
+    sizes = [len(chunk) for chunk in run.send_chunks(TWO_SLOTS)]
+    assert sizes == [10, 10, 10, 10], "two messages a slot"
+
+
+def test_steps_of_another_task_or_that_must_not_be_repeated_travel_apart() -> None:
+    others = [replace(step(no), task="other") for no in (2, 3)]
+    external = [replace(step(no), effects="external") for no in (4, 5)]
+    run = run_of(step(0), step(1), *others, *external)
+    chunks = [sorted(placement.step_no for placement in chunk) for chunk in run.send_chunks(Room({"io": 1}))]
+    assert sorted(chunks) == [[0, 1], [2, 3], [4], [5]]
+
+
+def test_a_step_alone_takes_the_chain_behind_it_along() -> None:
+    run = run_of(step(0), step(1, 0), step(2, 1))
+    assert [[placement.step_no for placement in chunk] for chunk in run.send_chunks(TWO_SLOTS)] == [[0, 1, 2]]
+
+
+def test_the_steps_of_a_message_end_one_by_one() -> None:
+    run = run_of(*(step(no) for no in range(4)))
+    (chunk,) = run.send_chunks(Room({"io": 1}))[:1]
+    run.end(chunk[0])
+    assert run.states()[chunk[0].step_no] == "succeeded"
+    assert run.states()[chunk[1].step_no] == "running"
