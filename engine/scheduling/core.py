@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 
 from engine.dag.compiled import CompiledPlan
 from engine.errors import Conflict
-from engine.scheduling import attempts, commands, endings, races, restoring, steps
+from engine.scheduling import attempts, commands, decisions, endings, races, restoring, steps
 from engine.scheduling.bets import Bets
 from engine.scheduling.dispatch import Parked, dispatch
 from engine.scheduling.events import (
@@ -94,6 +94,7 @@ class Core:
         """Choose up to ``most`` attempts to send, a chunk a message; the verdict holds their records."""
         turn = self._turn(now)
         chunks = dispatch(turn, room, self._parked, most)
+        decisions.travel_together(turn, self.runs, chunks)
         sent = sum(map(len, chunks))
         self._hedges.sent(turn.policy, sent)
         chunks += self._hedges.launch(turn, self.runs, room, most - sent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engine.scheduling import decisions
 from engine.scheduling.attempts import next_attempt
 from engine.scheduling.chunks import chunk_size, node_cost_s
 from engine.scheduling.events import Chunk, Placement
@@ -35,6 +36,8 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
     left = most
     for queue in turn.ready.queues():
         slots = max(1, room.slots.get(queue, 1))
+        if queue in room.paused:
+            decisions.queue_paused(turn, queue)
         mixtures = Mixtures(turn, slots, turn.ready.width(queue), tokens)
         while queue not in room.paused and left > 0:
             source = turn.ready.first(queue)
@@ -50,10 +53,12 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
             else:
                 window = turn.outstanding.window(queue, slots, turn.policy.window_s, estimate_s)
             if window == 0:
+                decisions.window_full(turn, run, no, room)
                 break
             fair = max(1, int(_TURN_S * slots / estimate_s))
             allowed = _allowed(run, no, pools, tokens)
             if allowed == 0:
+                decisions.limited(turn, run, no, pools, tokens)
                 turn.ready.drop_first(queue)
                 if _limited_elsewhere(run, no):
                     parked.sources.append((run, no))
@@ -61,6 +66,8 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
             at_hand = min(window, allowed)
             size = chunk_size(run.plan.name, run.step(no), turn.odds, turn.policy, at_hand, slots)
             count = min(window, max(fair, size), allowed, left)
+            decisions.ordered(turn, run, no, queue)
+            decisions.sized(turn, run, no, size)
             sent = _send(turn, run, no, count, estimate_s, pools, tokens)
             chunks += _cut(run, sent, size) if run.step(no).fanned or not sent else mixtures.add(run, sent[0])
             left -= len(sent)

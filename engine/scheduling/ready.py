@@ -48,6 +48,10 @@ class Ready:
         sources = self._queues.get(queue)
         return sources.first() if sources else None
 
+    def rivals(self, queue: str) -> tuple[int, int | None]:
+        """Other sources of the run whose turn it is: how many, and the step that comes next."""
+        return self._queues[queue].rivals()
+
     def drop_first(self, queue: str) -> None:
         """Unlist the source whose turn it is: it is empty, limited, or its run is not running."""
         run, no = self._queues[queue].drop_first()
@@ -89,6 +93,10 @@ class _QueueSources:
     def first(self) -> tuple[LiveRun, int]:
         run, heap = self._runs[self._rings[max(self._rings)][0]]
         return run, heap[0][1]
+
+    def rivals(self) -> tuple[int, int | None]:
+        _, heap = self._runs[self._rings[max(self._rings)][0]]
+        return len(heap) - 1, min(heap[1:3])[1] if len(heap) > 1 else None  # a heap's second is one of these
 
     def drop_first(self) -> tuple[LiveRun, int]:
         priority = max(self._rings)

@@ -146,6 +146,7 @@ class LiveRun:
     bet_at: set[int] = field(default_factory=set)
     guessing: dict[int, int] = field(default_factory=dict)
     trouble: dict[NodeId, Trouble] = field(default_factory=dict)
+    told: dict[tuple[int, str], int] = field(default_factory=dict)  # see scheduling.decisions
     news: News | None = None
     stopping: int = 0
     outputs_asked: bool = False
