@@ -38,6 +38,11 @@ def real_item(item: int) -> int:
     return item if item >= 0 else -1 - item
 
 
+def prefetch_field(step_no: int) -> str:
+    """The field, in a run's hash of permits, of reading ahead for a step's node."""
+    return f"ahead:{step_no}"
+
+
 INLINE_LIMIT_BYTES = 16 * 1024
 """A value whose JSON text is longer than this travels and rests as an artefact."""
 
@@ -62,6 +67,7 @@ class ReportKind(StrEnum):
     BEGUN = "begun"  # bodies that have been running for a moment: for people who watch, and to notice stragglers
     PROGRESS = "progress"  # log lines and progress of a running body
     LOST = "lost"  # a worker's parent process saw the child die that held this delivery
+    PREFETCHED = "prefetched"  # what was to be read ahead of a body is there, or will not be
     WAKE = "wake"  # nothing but a wake-up: a command or a new run waits in SQL
 
 
@@ -124,6 +130,33 @@ class RetryRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefetch:
+    """Makes a delivery one that only reads ahead: no body runs, and no attempt ends.
+
+    At most ``limit_bytes`` of JSON are kept, for ``fresh_s`` seconds.
+    """
+
+    limit_bytes: int
+    fresh_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Where a body finds what was read ahead for it: the delivery that did, and how long to wait if it still does."""
+
+    token: str
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetched:
+    """What was read ahead: bytes of JSON, and the seconds it took; of what a body used, the seconds it spared it."""
+
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """A message: nodes of one step of one run, with all that their bodies need.
 
@@ -154,6 +187,10 @@ class Delivery:
         results only the worker has: name to number.
     follows
         Of a step in ``then``: whether it runs only if the one before it succeeded.
+    prefetch
+        Set where this only reads ahead; ``with_`` then holds no more than that takes.
+    ahead
+        Where the one body finds what was read ahead for it; ``None`` if nothing was.
     """
 
     token: str
@@ -178,6 +215,8 @@ class Delivery:
     then: tuple[Delivery, ...] = ()
     given: dict[str, int] = field(default_factory=dict)
     follows: bool = False
+    prefetch: Prefetch | None = None
+    ahead: Ahead | None = None
 
     def parts(self) -> Iterator[tuple[Delivery, NodeCall]]:
         """Every node in the order in which they run, each with the delivery that it is of: this, or one of ``then``."""
@@ -195,6 +234,8 @@ class Delivery:
             "nodes": [[node.item, node.attempt, node.own] for node in self.nodes],
             "retry": _retry_to_json(self.retry), "then": [_follower_to_json(follower) for follower in self.then],
             "mark": self.mark_after_s,
+            "prefetch": [self.prefetch.limit_bytes, self.prefetch.fresh_s] if self.prefetch else None,
+            "ahead": [self.ahead.token, self.ahead.wait_s] if self.ahead else None,
         }  # fmt: skip
 
     @classmethod
@@ -207,6 +248,8 @@ class Delivery:
             nodes=tuple(NodeCall(item, attempt, own) for item, attempt, own in data["nodes"]),
             retry=_retry_from_json(data["retry"]),
             mark_after_s=data.get("mark"),
+            prefetch=Prefetch(*data["prefetch"]) if data.get("prefetch") else None,
+            ahead=Ahead(*data["ahead"]) if data.get("ahead") else None,
         )  # fmt: skip
         if not data["then"]:
             return head
@@ -215,7 +258,7 @@ class Delivery:
 
 _FollowerJson = list[Any]
 """Step number, path, task, effects, item, attempt, arguments, shared values, timeout, retry rule, given, mark,
-whether it follows."""
+whether it follows."""  # nothing is read ahead of those: they are short
 
 
 def _follower_to_json(it: Delivery) -> _FollowerJson:
@@ -229,7 +272,8 @@ def _follower_to_json(it: Delivery) -> _FollowerJson:
 def _follower_from_json(head: Delivery, raw: _FollowerJson) -> Delivery:
     step_no, path, task, effects, item, attempt, with_, shared, timeout_s, retry, given, mark_after_s, follows = raw
     return replace(
-        head, step_no=step_no, path=path, task=task, effects=effects, nodes=(NodeCall(item, attempt),), with_=with_,
+        head, ahead=None,
+        step_no=step_no, path=path, task=task, effects=effects, nodes=(NodeCall(item, attempt),), with_=with_,
         shared=shared, timeout_s=timeout_s, retry=_retry_from_json(retry), given=given,
         mark_after_s=mark_after_s, follows=follows,
     )  # fmt: skip
@@ -259,6 +303,7 @@ class NodeReport:
     ``result`` is the value's JSON text, ready to be stored; ``None`` unless the outcome is ``ok``.
     ``tries`` are the failed tries before the last one. Times are seconds since the epoch. ``step_no``
     is ``None`` for the step of the report, and a number for one that follows it in a segment.
+    ``prefetched`` is what was read ahead and, of a body, what it used of that.
     """
 
     item: int
@@ -272,6 +317,7 @@ class NodeReport:
     log: tuple[str, ...] = ()
     progress: float | None = None
     step_no: int | None = None
+    prefetched: Prefetched | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,13 +351,14 @@ def _node_to_json(node: NodeReport) -> list[Any]:
         node.item, node.attempt, node.outcome, node.result, node.error.to_json() if node.error else None,
         [[t.error.to_json(), t.begun_at, t.ended_at] for t in node.tries],
         node.begun_at, node.ended_at, node.log, node.progress, node.step_no,
+        [node.prefetched.bytes, node.prefetched.seconds] if node.prefetched else None,
     ]  # fmt: skip
 
 
 def _node_from_json(raw: list[Any]) -> NodeReport:
-    item, attempt, outcome, result, error, tries, begun_at, ended_at, log, progress, step_no = raw
+    item, attempt, outcome, result, error, tries, begun_at, ended_at, log, progress, step_no, *more = raw
     return NodeReport(
         item, attempt, Outcome(outcome), result, ErrorInfo.from_json(error) if error else None,
         tuple(Try(ErrorInfo.from_json(e), b, d) for e, b, d in tries), begun_at, ended_at, tuple(log), progress,
-        step_no,
+        step_no, Prefetched(*more[0]) if more and more[0] else None,
     )  # fmt: skip

@@ -100,6 +100,29 @@ class Scheduling(BaseModel):
         description="Whether idle slots start what will probably follow, in runs of plans that say what time is "
         "worth. What is started in vain is dropped.",
     )
+    prefetch: bool = Field(
+        default=True,
+        description="Whether idle slots read ahead what steps will need whose task types can, while the steps above "
+        "them run. Never where one of those changes something.",
+    )
+    prefetch_max: int = Field(
+        default=8,
+        ge=1,
+        le=10_000,
+        description="For how many nodes a shard reads ahead at once, those counted whose bodies have not used it yet.",
+    )
+    prefetch_max_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024,
+        description="Bytes of JSON that are read ahead and not used yet, in a shard; one node may have as much of it "
+        "as there may be nodes. More is thrown away, and read by the body.",
+    )
+    prefetch_fresh_s: float = Field(
+        default=60.0,
+        gt=0,
+        le=86_400,
+        description="Seconds for which what was read ahead may be used, counted from when it began to be read.",
+    )
     worker_usd_per_h: float = Field(
         default=0.05,
         ge=0,

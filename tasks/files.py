@@ -192,7 +192,19 @@ def found(path: str, entry: os.DirEntry[str], context: TaskContext) -> FoundFile
     return FoundFile(shown, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC).isoformat())
 
 
-@task("files.read", effects="none", queue="io")
+def read_ahead(
+    context: TaskContext,
+    path: str,
+    form: Literal["text", "base64"] = "text",
+    encoding: str = "utf-8",
+    max_bytes: MaxBytes = READ_DEFAULT_BYTES,
+    truncate: bool = False,
+) -> ReadFile:
+    """The file that ``files.read`` gives."""
+    return _read(readable(path, context), form, encoding, max_bytes, truncate)
+
+
+@task("files.read", effects="none", queue="io", prefetch=read_ahead)
 def read(
     context: TaskContext,
     path: str,
@@ -231,7 +243,8 @@ def read(
           task: files.read
           with: {path: LICENSE, max_bytes: 100000}
     """
-    return _read(readable(path, context), form, encoding, max_bytes, truncate)
+    ahead = context.prefetched()
+    return ReadFile(**ahead) if ahead is not None else read_ahead(context, path, form, encoding, max_bytes, truncate)
 
 
 def _read(place: Place, form: str, encoding: str, max_bytes: int, truncate: bool) -> ReadFile:

@@ -5,6 +5,7 @@ How an exchange is bounded is ``tasks.exchange``'s; which addresses are open is 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json as json_text
@@ -56,7 +57,24 @@ class Downloaded:
     content_type: str
 
 
-@task("http.get", effects="none", queue="io")
+async def get_ahead(
+    context: TaskContext,
+    url: str,
+    method: Literal["GET", "HEAD"] = "GET",
+    params: Parameters | None = None,
+    headers: dict[str, str] | None = None,
+    form: Form = "auto",
+    ok: list[Status] | None = None,
+    timeout_s: Seconds = 30.0,
+    max_bytes: AnswerBytes = 4 * 1024 * 1024,
+    max_redirects: Redirects = 5,
+) -> Answer:
+    """The answer that ``http.get`` gives."""
+    limits = _limits(context, timeout_s, max_bytes, max_redirects)
+    return await _answer(request_to(method, url, headers or {}, None, params), limits, ok, form)
+
+
+@task("http.get", effects="none", queue="io", prefetch=get_ahead)
 async def get(
     context: TaskContext,
     url: str,
@@ -110,8 +128,10 @@ async def get(
           with: {url: "https://api.example.com/prices", headers: {Authorization: "secret://prices-token"}}
           retry: {attempts: 4}
     """
-    limits = _limits(context, timeout_s, max_bytes, max_redirects)
-    return await _answer(request_to(method, url, headers or {}, None, params), limits, ok, form)
+    ahead = await asyncio.to_thread(context.prefetched)
+    if ahead is not None:
+        return Answer(**ahead)
+    return await get_ahead(context, url, method, params, headers, form, ok, timeout_s, max_bytes, max_redirects)
 
 
 @task("http.request", effects="external", queue="io")

@@ -26,6 +26,7 @@ from engine.dag.edges import check_outputs, condition_names, connect
 from engine.dag.guesses import with_guesses
 from engine.dag.inline import ENTER_TASK, LEAVE_TASK, inline
 from engine.dag.ordering import cycles, generations
+from engine.dag.prefetches import arguments_ahead, frozen_prefetch, prefetch_of
 from engine.dag.task_facts import facts_data, facts_of, facts_of_type
 from engine.errors import NotFound, PlanError
 from engine.plan.binding import binding_of
@@ -167,6 +168,7 @@ def _frozen(step: Step, registry: Registry) -> Step:
         "effects": step.effects or task_type.effects,
         "queue": step.queue or task_type.queue,
         "timeout": step.timeout if step.timeout is not None else task_type.timeout_s,
+        "prefetch": frozen_prefetch(step.prefetch, arguments_ahead(task_type)),
     }
     return step.model_copy(update=facts)
 
@@ -280,6 +282,7 @@ def _step(
         enough=step.enough,
         voting=None if step.vote is None else Voting(step.vote.ballot, step.vote.confidence, step.vote.min),
         child=None if draft.child is None else _child_runs(draft, number[draft.names["inputs"]], below),
+        prefetch=prefetch_of(draft, number, task_type),
     )
 
 

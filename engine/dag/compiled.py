@@ -107,6 +107,24 @@ class TaskFacts:
     arguments: frozenset[str] = frozenset()
     required: frozenset[str] = frozenset()
     any_argument: bool = True
+    prefetch: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """What has to be known before a part of a step's inputs can be read ahead of it.
+
+    Parameters
+    ----------
+    arguments
+        Names of the step's arguments that the reading takes.
+    reads, inputs
+        Numbers of the steps, and names of the inputs, that these refer to.
+    """
+
+    arguments: tuple[str, ...]
+    reads: tuple[int, ...] = ()
+    inputs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +183,8 @@ class CompiledStep:
         Those of the parents that only ``when`` asks about.
     guess, guesses
         Number of the step whose output is a guess of this one's, and the reverse.
+    prefetch
+        How a part of its inputs is read ahead; ``None`` if nothing is.
     when
         Expression; the step (or, where ``when_per_item``, the node) is skipped if it is false.
     for_each
@@ -221,6 +241,7 @@ class CompiledStep:
     pools: tuple[str, ...] = ()
     rank: float = 0.0
     child: ChildRuns | None = None
+    prefetch: Prefetch | None = None
     enough: str | None = None
     voting: Voting | None = None
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from engine.dag.compile import compile_plan
 from engine.dag.compiled import ChildRuns, CompiledPlan, TaskFacts
+from engine.dag.prefetches import frozen_prefetch
 from engine.dag.task_facts import facts_data
 from engine.errors import PlanError, Problem
 from engine.plan.model import Plan, Step, plan_data
@@ -139,7 +140,8 @@ def _frozen(plan: Plan, child: ChildRuns) -> Plan:
             step = step.model_copy(update={"expand": step.expand.model_copy(update=bounds)})
         elif facts is not None:
             timeout = step.timeout if step.timeout is not None else facts.timeout_s
-            step = step.model_copy(update={"effects": Effects(facts.effects), "queue": facts.queue, "timeout": timeout})
+            bound = {"effects": Effects(facts.effects), "queue": facts.queue, "timeout": timeout}
+            step = step.model_copy(update={**bound, "prefetch": frozen_prefetch(step.prefetch, facts.prefetch)})
         steps[name] = step
     return plan.model_copy(update={"steps": steps})
 

@@ -35,8 +35,8 @@ MAX_PARALLEL = 50
 
 # Clauses that belong to one task's attempts: on a whole sub-plan they would do nothing.
 _OF_TASKS = ("retry", "timeout", "queue", "effects", "max_parallel", "max_failures", "pools", "skill",
-            "phase", "on_failure", "guess", "enough", "vote")  # fmt: skip
-_NOT_OF_RUNS = ("queue", "effects", "pools", "guess")
+            "phase", "on_failure", "guess", "prefetch", "enough", "vote")  # fmt: skip
+_NOT_OF_RUNS = ("queue", "effects", "pools", "guess", "prefetch")
 _GIVEN_BY_LOOPS = frozenset({"previous", "round"})
 
 

@@ -62,6 +62,10 @@ class Keys:
         """List with the answer to a body that asked to begin."""
         return f"{self.prefix}grant:{token}"
 
+    def ahead(self, token: str) -> str:
+        """List with what a delivery that read ahead brought."""
+        return f"{self.prefix}ahead:{token}"
+
     def worker(self, name: str) -> str:
         """What a worker said of itself."""
         return f"{self.prefix}worker:{name}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, TypeVar, cast
 
@@ -18,7 +18,7 @@ from engine.errors import Unavailable
 from engine.hotstate.connection import connect, load_script, server_run_id, text, translated
 from engine.hotstate.keys import Keys
 from engine.runtime.ports import PermitView, WorkerInfo
-from engine.wire import Report, ReportKind
+from engine.wire import Report, ReportKind, prefetch_field
 
 _LOG = logging.getLogger(__name__)
 _STOP_TTL_S = 3600
@@ -131,6 +131,14 @@ class RedisHotState:
             for token in tokens:
                 pipe.set(self._keys.stop(token), 1, ex=_STOP_TTL_S)
                 pipe.publish(self._keys.stops, token)
+            pipe.execute()
+
+    @translated
+    def drop_prefetches(self, run_id: str, tokens: Mapping[int, str]) -> None:
+        """Take back what reads ahead for steps of a run (number to token), and delete what it has brought."""
+        with self._redis.pipeline() as pipe:
+            pipe.hdel(self._keys.permits(run_id), *map(prefetch_field, tokens))
+            pipe.delete(*map(self._keys.ahead, tokens.values()))
             pipe.execute()
 
     @translated

@@ -13,6 +13,7 @@ import orjson
 
 from engine.hotstate.connection import connect, load_script, text, translated
 from engine.hotstate.keys import Keys
+from engine.hotstate.prefetches import WorkerPrefetches
 from engine.runtime.ports import WorkerInfo
 from engine.version import engine_version
 from engine.wire import Report
@@ -59,6 +60,7 @@ class WorkerHotState:
         self._report = load_script(self._redis, "report")
         self._announce = load_script(self._redis, "announce")
         self._held = load_script(self._redis, "held")
+        self.prefetches = WorkerPrefetches(self._redis, self._blocking, self._keys)
 
     def close(self) -> None:
         """Close the connections."""

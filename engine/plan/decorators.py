@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 _OPTIONS = frozenset({
     "name", "after", "for_each", "max_items", "max_parallel", "max_failures", "when", "join", "retry", "timeout",
-    "on_failure", "queue", "guess", "enough", "vote", "phase", "skill", "effects", "pools", "description",
+    "on_failure", "queue", "guess", "prefetch", "enough", "vote", "phase", "skill", "effects", "pools", "description",
 })  # fmt: skip
 
 
@@ -157,6 +157,7 @@ def task(
     effects: Effects | str = "external",
     queue: str = "io",
     timeout: float | str | None = None,
+    prefetch: Callable[..., Any] | None = None,
     registry: Registry | None = None,
 ) -> TaskDecorator:
     """Make a function a task type.
@@ -171,6 +172,10 @@ def task(
         ``io`` for bodies that wait, ``cpu`` for bodies that compute, or a queue of your own.
     timeout
         Duration that one attempt may take unless the step says otherwise.
+    prefetch
+        A function that takes some of the arguments, by name, and a context if it wants one, and reads what the
+        body will need; the body gets the result, once, from ``context.prefetched()``. It must change nothing
+        anywhere, and may run for nothing.
 
     Raises
     ------
@@ -180,6 +185,7 @@ def task(
 
     def decorate(function: Callable[..., Any]) -> Task[Any, Any]:
         full_name = name or _default_name(function)
+        binding = make_binding(function, full_name)
         task_type = TaskType(
             name=full_name,
             function=function,
@@ -187,7 +193,8 @@ def task(
             queue=queue,
             timeout_s=None if timeout is None else duration_s(timeout),
             summary=(inspect.getdoc(function) or "").partition("\n")[0],
-            binding=make_binding(function, full_name),
+            binding=binding,
+            prefetch=None if prefetch is None else _prefetch(prefetch, full_name, binding),
         )
         (registry if registry is not None else REGISTRY).register(task_type)
         return Task(task_type)
@@ -195,6 +202,16 @@ def task(
     if callable(name):
         raise UsageError("write @task(), with parentheses")
     return decorate
+
+
+def _prefetch(function: Callable[..., Any], name: str, binding: Binding) -> TaskType:
+    """What reads ahead for the task type ``name``, whose body takes what ``binding`` says."""
+    own = make_binding(function, f"{name}, prefetch")
+    unknown = sorted(own.parameters.keys() - binding.parameters.keys()) if not binding.any_name else []
+    if unknown or own.any_name:
+        what = f"the arguments {', '.join(unknown)}, which the task has not" if unknown else "arguments of any name"
+        raise UsageError(f"the prefetch function of task {name!r} takes {what}")
+    return TaskType(name, function, Effects.NONE, "prefetch", binding=own)
 
 
 def _default_name(function: Callable[..., Any]) -> str:

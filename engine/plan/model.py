@@ -179,6 +179,8 @@ class Step(Clause):
     """The task type's own if left out."""
     guess: Identifier | None = None
     """A cheaper step whose output is a guess of this one's: what comes after may start on it."""
+    prefetch: Literal[False] | tuple[Text, ...] | None = None
+    """``false``: nothing is read ahead for it. Else written by the engine at submission: by which arguments it is."""
     phase: Literal["planning", "execution", "checking", "consolidation"] = "execution"
     """What the step is for; cost and latency are broken down by it."""
     skill: str | None = Field(default=None, min_length=1, max_length=128)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from engine.errors import Cancelled
-from engine.plan.code import code_hash
+from engine.plan.code import code_hash, combined_hash
 
 
 class Effects(StrEnum):
@@ -22,6 +22,11 @@ class Effects(StrEnum):
     NONE = "none"  # reads only: may be repeated, hedged, speculated and prefetched
     IDEMPOTENT = "idempotent"  # running twice is running once: may be repeated and hedged
     EXTERNAL = "external"  # must not be repeated silently; begins only after its mark is stored
+
+
+def _nothing_ahead() -> Any:
+    """Nothing was read ahead."""
+    return None
 
 
 class TaskLog(Protocol):
@@ -50,6 +55,9 @@ class TaskContext:
         Takes a share in [0, 1].
     secret
         Takes a name, gives the secret's text; raises ``Permanent`` if there is none.
+    prefetched
+        Gives, once, what the task type's ``prefetch`` function returned for this node, as JSON data; ``None`` if
+        nothing was read ahead, or it came to nothing. Waits for one that is about to end, on the calling thread.
     """
 
     run_id: str
@@ -64,6 +72,7 @@ class TaskContext:
     report_progress: Callable[[float], None]
     secret: Callable[[str], str]
     settings: Any = None
+    prefetched: Callable[[], Any] = _nothing_ahead
 
     def check_cancelled(self) -> None:
         """Raise ``Cancelled`` if this attempt was told to stop."""
@@ -83,6 +92,9 @@ class TaskType:
         The body, sync or async.
     effects, queue, timeout_s
         What a step gets unless it says otherwise.
+    prefetch
+        What reads a part of a body's inputs ahead of it, as a task type that is not registered; ``None`` if
+        nothing does.
     """
 
     name: str
@@ -92,8 +104,10 @@ class TaskType:
     timeout_s: float | None = None
     summary: str = ""
     binding: Any = field(default=None, compare=False, repr=False)
+    prefetch: TaskType | None = None
 
     @property
     def code_hash(self) -> str:
         """Hash of the code, by which a result can tell what made it; ``engine.plan.code`` says of what."""
-        return code_hash(self.function)
+        own = code_hash(self.function)
+        return own if self.prefetch is None else combined_hash({"": own, "prefetch": self.prefetch.code_hash})

@@ -85,7 +85,8 @@ def policy_of(settings: Settings) -> Policy:
         losses_max=settings.losses_max, window_s=settings.window_s, chunk_s=settings.chunk_s,
         children_max=settings.children_max, hedge=settings.hedge, hedge_multiple=settings.hedge_multiple,
         hedge_share=settings.hedge_share, speculate=settings.speculate, worker_usd_per_h=settings.worker_usd_per_h,
-        call_usd=settings.call_usd,
+        call_usd=settings.call_usd, prefetch=settings.prefetch, prefetch_max=settings.prefetch_max,
+        prefetch_max_bytes=settings.prefetch_max_bytes, prefetch_fresh_s=settings.prefetch_fresh_s,
     )  # fmt: skip
 
 

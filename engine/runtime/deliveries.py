@@ -16,14 +16,16 @@ from engine.runtime.values import Values
 from engine.scheduling.ahead import comes_too_soon
 from engine.scheduling.attempts import chance
 from engine.scheduling.events import Placement
+from engine.scheduling.prefetches import QUEUE as PREFETCH_QUEUE
 from engine.scheduling.state import LiveRun
-from engine.wire import Delivery, NodeCall, RetryRule, Value, real_item
+from engine.wire import Ahead, Delivery, NodeCall, Prefetch, RetryRule, Value, real_item
 
 
 class Deliveries:
     """Makes deliveries; what the nodes of a step share is made once.
 
-    ``mark_after_s`` says of a run's step how long its bodies may run before they are reported as begun.
+    ``mark_after_s`` says of a run's step how long its bodies may run before they are reported as begun, ``ahead``
+    where its body finds what was read ahead for it.
     Both methods may raise ``Unavailable`` (try again later) and ``UsageError`` (it can never be made).
     """
 
@@ -34,12 +36,14 @@ class Deliveries:
         shard: int,
         retry_in_worker_max_s: float,
         mark_after_s: Callable[[LiveRun, int], float | None],
+        ahead: Callable[[LiveRun, int], Ahead | None],
     ) -> None:
         self._values = values
         self._answers = answers
         self._shard = shard
         self._retry_in_worker_max_s = retry_in_worker_max_s
         self._mark_after_s = mark_after_s
+        self._ahead = ahead
         self._shared: dict[tuple[str, int, int | None], tuple[Value, Value]] = {}
 
     def make(
@@ -55,6 +59,25 @@ class Deliveries:
             effects=step.effects, nodes=tuple(nodes), with_=with_, shared=shared,
             timeout_s=step.timeout_s, retry=self._retry_rule(run, step_no, nodes[0].item),
             mark_after_s=self._mark_after_s(run, step_no),
+            ahead=None if step.fanned or nodes[0].item < 0 else self._ahead(run, step_no),
+        )  # fmt: skip
+
+    def ahead_of(self, run: LiveRun, row: RunRow, step_no: int, token: str, epoch: str, limits: Prefetch) -> Delivery:
+        """The message that reads ahead for a step, with no more than that takes."""
+        step = run.step(step_no)
+        wanted = step.prefetch
+        assert wanted is not None
+        arguments = {name: step.with_[name] for name in wanted.arguments}
+        views = {name: no for name, no in step.names.items() if no in wanted.reads}
+        steps: Value = {"map": {name: {"map": self._values.view(run, no)} for name, no in views.items()}}
+        inputs = self._inputs(run, row, step_no) if wanted.inputs else {"map": {}}
+        shared: Value = {"map": {"inputs": inputs, "steps": steps, "run": {"v": facts_of(row)}}}
+        return Delivery(
+            token=token, epoch=epoch, shard=self._shard, run_id=run.id, tenant=row.tenant, session=row.session,
+            plan=row.plan_name, step_no=step.no, path=step.path, fanned=False, task=step.task, queue=PREFETCH_QUEUE,
+            effects=Effects.NONE, nodes=(NodeCall(0, 0),), with_=self._values.travelling({"v": arguments}),
+            shared=self._values.travelling(shared), timeout_s=min(limits.fresh_s, step.timeout_s or limits.fresh_s),
+            prefetch=limits,
         )  # fmt: skip
 
     def followed(

@@ -55,6 +55,10 @@ class Inflight:
         """How often Redis was found restarted, replaced or flushed."""
         return self._server.changes
 
+    def epoch(self) -> str:
+        """The server's own run id, as it was last seen."""
+        return self._server.epoch()
+
     @property
     def waiting_to_send(self) -> bool:
         """Whether attempts are journaled and not published."""

@@ -26,6 +26,7 @@ from engine.runtime.intake import Intake
 from engine.runtime.learning import Learning
 from engine.runtime.offspring import Offspring
 from engine.runtime.ports import RunRow
+from engine.runtime.prefetching import Prefetching
 from engine.runtime.rooms import Rooms
 from engine.runtime.translation import events_of
 from engine.runtime.values import Values
@@ -35,6 +36,7 @@ from engine.scheduling.events import (
     AttemptLost,
     AttemptsStopped,
     Commanded,
+    DropPrefetches,
     Effect,
     Event,
     Grant,
@@ -44,10 +46,11 @@ from engine.scheduling.events import (
     Request,
     RevokeRun,
     RunOver,
+    StartPrefetch,
     StopAttempts,
     TimePassed,
     Verdict,
-)
+)  # fmt: skip
 from engine.scheduling.records import AttemptEnded, NodeFinished, Record, RunChanged, RunState
 from engine.scheduling.state import LiveRun, Policy
 from engine.wire import ReportKind
@@ -71,11 +74,14 @@ class Leader:
         self._rows: dict[str, RunRow] = {}
         self._values = Values(world.journal, world.artefacts)
         self._answers = Answers(self._values)
-        deliveries = Deliveries(self._values, self._answers, shard, pace.retry_in_worker_max_s, self._core.mark_after_s)
-        self._inflight = Inflight(shard, epoch, world, pace, deliveries, self._core.runs, self._rows)
+        runs, rows = self._core.runs, self._rows
+        self._prefetching = Prefetching(shard, epoch, world, runs, rows, self._core.prefetch_left_s)
+        waits = (pace.retry_in_worker_max_s, self._core.mark_after_s, self._prefetching.ahead)
+        self._deliveries = Deliveries(self._values, self._answers, shard, *waits)
+        self._inflight = Inflight(shard, epoch, world, pace, self._deliveries, runs, rows)
         self._rooms = Rooms(shard, world, limits)
         offspring = Offspring(self._values, self._answers, world.clock)
-        self._children = Children(shard, epoch, world, offspring, self._core.runs, self._rows)
+        self._children = Children(shard, epoch, world, offspring, runs, rows)
         self._uncommitted: list[Record] = []
         self._requests: deque[Request] = deque()
         self._effects: deque[Effect] = deque()
@@ -223,7 +229,7 @@ class Leader:
             self._effects.append(instead)
         elif instead is not None:
             self._uncommitted.append(instead)
-        return holds
+        return holds and self._prefetching.says(event)
 
     def _settle_message(self, run_id: str, node: NodeId) -> None:
         run = self._core.runs.get(run_id)
@@ -311,6 +317,7 @@ class Leader:
             self._carry_out()
             self._start_children()
             self._decide_unpackable(self._inflight.send())
+            self._prefetching.send(self._deliveries, self._inflight.epoch)
             faults.point("after_publish")
             self._intake.acknowledge()
         except Unavailable as error:
@@ -352,6 +359,8 @@ class Leader:
                     elif effect.awaited:
                         stopped = AttemptsStopped(effect.run_id)
                         self._absorb(self._core.decide([stopped], self._world.clock.now()))
+                case StartPrefetch() | DropPrefetches():
+                    self._prefetching.carry_out(effect)
                 case RunOver():
                     self._world.hot.tell_end(effect.run_id)
                     self._forget(effect.run_id)
@@ -369,6 +378,7 @@ class Leader:
 
     def _forget(self, run_id: str) -> None:
         self._children.forget(run_id)
+        self._prefetching.forget(run_id)
         self._inflight.clear(run_id)
         self._inflight.forget(run_id)
         self._core.forget(run_id)

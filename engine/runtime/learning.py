@@ -75,7 +75,7 @@ class Learning:
                     group = groups[record.run_id, no, ok] = _Group()
                 group.ends += 1
                 if record.begun_at is not None and record.ended_at is not None:
-                    group.seconds.append(record.ended_at - record.begun_at)
+                    group.seconds.append(record.ended_at - record.begun_at + record.spared_s)
             elif isinstance(record, StepExpanded):
                 run = runs.get(record.run_id)
                 if run is not None and run.step(record.step_no).fanned:

@@ -163,6 +163,9 @@ class HotState(Protocol):
     def stop(self, tokens: Iterable[str]) -> None:
         """Tell running bodies to stop."""
 
+    def drop_prefetches(self, run_id: str, tokens: Mapping[int, str]) -> None:
+        """Take back what reads ahead for steps of a run (number to token), and delete what it has brought."""
+
     def grant(self, token: str, allowed: bool) -> None:
         """Answer a body that asked to begin."""
 

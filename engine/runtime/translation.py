@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.scheduling.events import AttemptLost, BeginAsked, Event, Reported, SeenRunning
+from engine.scheduling.events import AttemptLost, BeginAsked, Event, PrefetchEnded, Reported, SeenRunning
 from engine.scheduling.records import LogLines
 from engine.wire import NodeReport, Outcome, Report, ReportKind, real_item
 
@@ -26,6 +26,8 @@ def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
             case ReportKind.LOST:
                 why = node.error.message if node.error else "its process died"
                 events.append(AttemptLost(run_id, step_no, node.item, node.attempt, why, report.worker, report.token))
+            case ReportKind.PREFETCHED:
+                events.append(_prefetch_ended(report, step_no, node))
             case ReportKind.PROGRESS | ReportKind.WAKE:
                 pass
     lines = [
@@ -34,6 +36,13 @@ def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
         if node.log or node.progress is not None
     ]
     return events, lines
+
+
+def _prefetch_ended(report: Report, step_no: int, node: NodeReport) -> PrefetchEnded:
+    brought, why = node.prefetched, node.error.message if node.error else ""
+    if brought is None:
+        return PrefetchEnded(report.run_id, step_no, why=why or "nothing came", token=report.token)
+    return PrefetchEnded(report.run_id, step_no, brought.bytes, brought.seconds, why, report.token)
 
 
 def _step_no(report: Report, node: NodeReport) -> int:

@@ -102,6 +102,7 @@ def succeed(turn: Turn, run: LiveRun, no: int, report: NodeReport, attempt: int,
         AttemptEnded(
             run.id, no, report.item, attempt, Outcome.OK, turn.now,
             worker=worker, begun_at=report.begun_at, ended_at=report.ended_at,
+            spared_s=report.prefetched.seconds if report.prefetched is not None else 0.0,
         )
     )  # fmt: skip
     turn.record(NodeFinished(run.id, no, report.item, NodeState.SUCCEEDED, attempt, turn.now, report.result, note))

@@ -31,6 +31,7 @@ from engine.scheduling.events import (
     OutputsKnown,
     PageKnown,
     PermitsRevoked,
+    PrefetchEnded,
     Reported,
     SeenRunning,
     TimePassed,
@@ -41,6 +42,7 @@ from engine.scheduling.events import (
 from engine.scheduling.hedges import Hedges, usual
 from engine.scheduling.odds import NoOdds, Odds
 from engine.scheduling.outstanding import Outstanding, Room
+from engine.scheduling.prefetches import Prefetches
 from engine.scheduling.ready import Ready
 from engine.scheduling.records import Begun, CommandHandled, RunState, StepState
 from engine.scheduling.snapshot import RunSnapshot
@@ -62,6 +64,7 @@ class Core:
         self._parked = Parked()
         self._hedges = Hedges()
         self._bets = Bets()
+        self._prefetches = Prefetches()
         self.plan_pools: dict[str, int] = {}
 
     def take(self, snapshot: RunSnapshot, plan: CompiledPlan, now: float) -> Verdict:
@@ -72,7 +75,9 @@ class Core:
         self.plan_pools.update(plan.pools)
         restoring.set_going(turn, run)
         self._bets.taken(turn, run)
+        self._prefetches.taken(turn, run)
         self._bets.follow(turn, self.runs)
+        self._prefetches.follow(turn, self.runs)
         for (no, item), active in run.active.items():
             if active.begun_at is not None:
                 self._hedges.seen_running(turn, run, no, item, active.begun_at)
@@ -88,6 +93,7 @@ class Core:
         self._bets.follow(turn, self.runs)
         for run in turn.moved.values():
             endings.look(turn, run)
+        self._prefetches.follow(turn, self.runs)
         return turn.verdict
 
     def dispatch(self, room: Room, now: float, most: int) -> tuple[list[Chunk], Verdict]:
@@ -99,12 +105,14 @@ class Core:
         self._hedges.sent(turn.policy, sent)
         chunks += self._hedges.launch(turn, self.runs, room, most - sent)
         chunks += self._bets.place(turn, room, most - sum(map(len, chunks)))
+        self._prefetches.place(turn, room, most - sum(map(len, chunks)))
         return chunks, turn.verdict
 
     def forget(self, run_id: str) -> None:
         """Drop a run that ended and whose end is committed."""
         self.runs.pop(run_id, None)
         self._bets.forget(run_id)
+        self._prefetches.forget(run_id)
 
     def clock_jumped(self, seconds: float) -> None:
         """The wall clock was set ``seconds`` ahead (negative: back); no wait gets longer or shorter."""
@@ -138,6 +146,10 @@ class Core:
         """Seconds after which a body of step ``no`` is a straggler; ``None`` if none ever is, or it is unknown."""
         known = usual(self._odds, self._policy, run.plan.name, run.step(no))
         return None if known is None else known.threshold_s
+
+    def prefetch_left_s(self, run: LiveRun, no: int, now: float) -> float | None:
+        """Seconds that the step's body may wait for what is being read ahead; ``None`` if nothing is."""
+        return self._prefetches.left_s(run, no, now)
 
     def attempts_out(self) -> int:
         """Active attempts of every queue."""
@@ -185,6 +197,8 @@ class Core:
                 commands.condition_known(turn, run, event)
             case GuessKnown():
                 self._bets.guess_known(turn, run, event)
+            case PrefetchEnded():
+                self._prefetches.ended(turn, run, event)
             case ItemsKnown():
                 commands.items_known(turn, run, event)
             case PageKnown():
@@ -205,6 +219,7 @@ class Core:
 
     def _reported(self, turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str) -> None:
         if report.item >= 0:
+            self._prefetches.reported(turn, run, no, report)
             attempts.reported(turn, run, no, report, worker)
         elif not self._bets.reported(turn, run, no, report, worker):
             races.reported(turn, run, no, report, worker)

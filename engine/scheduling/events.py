@@ -147,6 +147,21 @@ class GuessKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefetchEnded:
+    """What was to be read ahead for a step is there: so many bytes, in so many seconds; ``why`` if it is not.
+
+    ``token`` names the delivery that the worker speaks of.
+    """
+
+    run_id: str
+    step_no: int
+    bytes: int = 0
+    seconds: float = 0.0
+    why: str = ""
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ItemsKnown:
     """The answer to ``NeedItems``: how many items a fan-out has."""
 
@@ -222,8 +237,8 @@ class TimePassed:
 
 Event = (
     Reported | BeginAsked | SeenRunning | AttemptLost | Unpackable | ChildEnded | Cascaded | Commanded
-    | PermitsRevoked | ConditionKnown | GuessKnown | ItemsKnown | PageKnown | OutputsKnown | VerdictKnown
-    | AttemptsStopped | TimePassed
+    | PermitsRevoked | ConditionKnown | GuessKnown | PrefetchEnded | ItemsKnown | PageKnown | OutputsKnown
+    | VerdictKnown | AttemptsStopped | TimePassed
 )  # fmt: skip
 
 
@@ -314,13 +329,31 @@ class StopAttempts:
 
 
 @dataclass(frozen=True, slots=True)
+class StartPrefetch:
+    """Read ahead for a step, once, at most ``limit_bytes``; what is brought is fresh for ``fresh_s`` seconds."""
+
+    run_id: str
+    step_no: int
+    limit_bytes: int
+    fresh_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DropPrefetches:
+    """What was, or is being, read ahead for these steps is not wanted any more: nothing of it is to be left."""
+
+    run_id: str
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunOver:
     """A run reached a final state: caches of it can go."""
 
     run_id: str
 
 
-Effect = Grant | RevokeRun | StopAttempts | RunOver
+Effect = Grant | RevokeRun | StopAttempts | StartPrefetch | DropPrefetches | RunOver
 
 
 @dataclass(slots=True)

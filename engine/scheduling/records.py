@@ -144,6 +144,7 @@ class AttemptEnded:
     """A current attempt ended. ``retry_at`` is set if the node will be tried again at that time.
 
     ``repeated`` marks a try that the worker repeated on its own: it was never dispatched as such.
+    ``spared_s`` are the seconds that the body would have taken longer, had nothing been read ahead for it.
     """
 
     run_id: str
@@ -158,6 +159,7 @@ class AttemptEnded:
     ended_at: float | None = None
     retry_at: float | None = None
     repeated: bool = False
+    spared_s: float = 0.0
 
 
 PARTIAL_NODE = "partial"

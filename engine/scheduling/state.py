@@ -193,6 +193,9 @@ class Policy:
         Runs started for nodes that may live at once, for each depth of nesting.
     speculate
         Whether bets are made.
+    prefetch, prefetch_max, prefetch_max_bytes, prefetch_fresh_s
+        Whether inputs are read ahead, for how many nodes at once, how many bytes are kept at once, and how many
+        seconds they may be used for.
     worker_usd_per_h, call_usd
         What an hour of a worker's slot costs, and a call of a task type.
     hedge, hedge_multiple, hedge_share
@@ -212,5 +215,9 @@ class Policy:
     hedge_multiple: float = 1.25
     hedge_share: float = 0.05
     speculate: bool = True
+    prefetch: bool = True
+    prefetch_max: int = 8
+    prefetch_max_bytes: int = 64 * 1024 * 1024
+    prefetch_fresh_s: float = 60.0
     worker_usd_per_h: float = 0.05
     call_usd: Mapping[str, float] = field(default_factory=dict)

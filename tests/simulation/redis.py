@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,6 +125,9 @@ class SimRedis:
 
     def stop(self, tokens: Iterable[str]) -> None:
         self.data.stops.update(tokens)
+
+    def drop_prefetches(self, run_id: str, tokens: Mapping[int, str]) -> None:
+        """Nothing is read ahead in simulated plans."""
 
     def grant(self, token: str, allowed: bool) -> None:
         self.data.grants.setdefault(token, []).append(allowed)

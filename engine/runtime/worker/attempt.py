@@ -22,6 +22,7 @@ from engine.plan.tasktype import Effects, TaskContext
 from engine.plan.templates import render
 from engine.runtime import faults
 from engine.runtime.worker import body, outcomes
+from engine.runtime.worker.ahead import ReadAhead
 from engine.runtime.worker.context import Progress, make_context
 from engine.runtime.worker.loglines import LogLines
 from engine.runtime.worker.observer import Observer
@@ -65,6 +66,7 @@ class Attempt:
     log: LogLines
     stop: StopFlag
     progress: Progress
+    ahead: ReadAhead
     context: TaskContext
     interruption: body.Interruption = field(default_factory=body.Interruption)
     arguments: dict[str, Any] | None = None  # where they were prepared ahead
@@ -75,8 +77,9 @@ class Attempt:
     def at(cls, services: Services, delivery: Delivery, call: NodeCall, starter: Starter) -> Attempt:
         """The attempt at one node of a delivery."""
         log, stop, progress = LogLines(services.masker), StopFlag(services, delivery.token), Progress()
-        context = make_context(services, delivery, call, log, stop, progress)
-        return cls(services, delivery, call, starter, log, stop, progress, context)
+        ahead = ReadAhead(services, delivery)
+        context = make_context(services, delivery, call, log, stop, progress, ahead)
+        return cls(services, delivery, call, starter, log, stop, progress, ahead, context)
 
     def ended(self, outcome: Outcome, error: ErrorInfo | None = None, result: str | None = None) -> NodeReport:
         """What is reported."""
@@ -91,6 +94,7 @@ class Attempt:
             self.services.clock.now(),
             self.log.rest(),
             self.progress.share,
+            prefetched=self.ahead.used,
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from engine.ids import node_key
 from engine.plan.tasktype import TaskContext
 from engine.runtime.worker.loglines import LogLines
 from engine.runtime.worker.services import Services
-from engine.runtime.worker.stops import StopFlag
 from engine.wire import Delivery, NodeCall, real_item
 
 
@@ -22,9 +24,16 @@ class Progress:
 
 
 def make_context(
-    services: Services, delivery: Delivery, call: NodeCall, log: LogLines, stop: StopFlag, progress: Progress
+    services: Services,
+    delivery: Delivery,
+    call: NodeCall,
+    log: LogLines,
+    stop: Callable[[], bool],
+    progress: Progress,
+    prefetched: Callable[[], Any] | None = None,
 ) -> TaskContext:
-    """The context of one attempt."""
+    """The context of one attempt; ``prefetched`` gives what was read ahead for it, if anything was."""
+    ahead: dict[str, Any] = {} if prefetched is None else {"prefetched": prefetched}
     node = node_key(delivery.path, real_item(call.item), delivery.fanned)
     return TaskContext(
         run_id=delivery.run_id,
@@ -39,4 +48,5 @@ def make_context(
         report_progress=progress.set,
         secret=services.secrets.get,
         settings=services.settings,
+        **ahead,
     )

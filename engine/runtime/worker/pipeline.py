@@ -16,6 +16,7 @@ from engine.runtime.worker import outcomes
 from engine.runtime.worker.attempt import STOPPING, Attempt, Inputs, run_attempt, shared_inputs
 from engine.runtime.worker.claiming import claimed, prepared
 from engine.runtime.worker.observer import Observer
+from engine.runtime.worker.prefetching import read_ahead
 from engine.runtime.worker.reports import DeliveryReports
 from engine.runtime.worker.segment import Segment
 from engine.runtime.worker.services import Services
@@ -47,6 +48,9 @@ class Pipeline:
             ignore_terminate()  # not sooner: the pool sets its own handler after it has told us of the fork
         work = _decoded(delivery)
         if work is None:
+            return
+        if work.prefetch is not None:
+            read_ahead(services, work, work.prefetch, secrets.token_hex(8))
             return
         starter = Starter(services, work, secrets.token_hex(8))
         ready = prepared(services, work, starter)

@@ -91,7 +91,8 @@ class Watch:
     def look(self) -> None:
         """Announce what is active, then check that work moves."""
         active = self._process.active()
-        shards = {raw["token"]: raw["shard"] for raw in active}
+        # What only reads ahead holds no lease: nobody misses it.
+        shards = {raw["token"]: raw["shard"] for raw in active if not raw.get("prefetch")}
         # A claim leases for several heartbeats. Announcing a delivery only from its second one on keeps
         # us from bringing back the lease of a short one that ends in this moment.
         lasting = {token: shard for token, shard in shards.items() if token in self._seen.tokens}
