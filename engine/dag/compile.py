@@ -224,11 +224,8 @@ def _numbered(
     for no, position in enumerate(order):
         for parent in drafts[position].parents:
             children[number[parent]].append(no)
-    ranks = [0.0] * len(drafts)
-    for no in range(len(drafts) - 1, -1, -1):
-        ranks[no] = 1.0 + max((ranks[child] for child in children[no]), default=0.0)
     return tuple(
-        _step(no, drafts[position], number, tuple(children[no]), ranks[no], task_types, plan, below.get(position))
+        _step(no, drafts[position], number, tuple(children[no]), task_types, plan, below.get(position))
         for no, position in enumerate(order)
     )
 
@@ -238,7 +235,6 @@ def _step(
     draft: Draft,
     number: Sequence[int],
     children: tuple[int, ...],
-    rank: float,
     task_types: Mapping[str, TaskType],
     plan: Plan,
     below: CompiledPlan | None,
@@ -278,7 +274,6 @@ def _step(
         skill=step.skill or draft.task,
         effects=(effects or Effects.EXTERNAL).value,
         pools=tuple(own_pool(plan.name, pool) if pool in plan.pools else pool for pool in step.pools),
-        rank=rank,
         enough=step.enough,
         voting=None if step.vote is None else Voting(step.vote.ballot, step.vote.confidence, step.vote.min),
         child=None if draft.child is None else _child_runs(draft, number[draft.names["inputs"]], below),

@@ -205,8 +205,6 @@ class CompiledStep:
         Names of the concurrency pools of which each running node holds one slot.
     child
         How its nodes are runs of their own; ``None`` for nodes that a worker runs.
-    rank
-        Upward rank: seconds of the longest path from here to a sink, this step included.
     """
 
     no: int
@@ -239,7 +237,6 @@ class CompiledStep:
     skill: str = ""
     effects: str = "external"
     pools: tuple[str, ...] = ()
-    rank: float = 0.0
     child: ChildRuns | None = None
     prefetch: Prefetch | None = None
     enough: str | None = None

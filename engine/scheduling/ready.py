@@ -31,8 +31,7 @@ class Ready:
         if progress.listed or not progress.dispatchable:
             return
         progress.listed = True
-        step = run.step(no)
-        self._queues.setdefault(run.queue(no), _QueueSources()).add(run, no, step.rank)
+        self._queues.setdefault(run.queue(no), _QueueSources()).add(run, no, run.ranks[no])
 
     def queues(self) -> list[str]:
         """Queues that have a source."""

@@ -13,6 +13,7 @@ from engine.scheduling.chunks import message_cost_s
 from engine.scheduling.events import RevokeRun, StopAttempts
 from engine.scheduling.joins import JoinVerdict, judge
 from engine.scheduling.news import news_of
+from engine.scheduling.ranks import ranks
 from engine.scheduling.records import AttemptEnded, NodeState, RunChanged, RunState, StepState
 from engine.scheduling.snapshot import AttemptRow, ExtraRow, RunSnapshot, StepRow
 from engine.scheduling.state import NODE_CODES, Active, LiveRun, StepProgress, Trouble
@@ -29,6 +30,7 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
     run.depth = row.parent.depth if row.parent is not None else 0
     run.ending = ending_of(row.reason)
     run.read_steps = _read_steps(plan)
+    run.ranks = ranks(plan, turn.odds.typical_s)
     run.news = news_of(plan)
     for step in snapshot.steps:
         _restore_step(run, step)

@@ -8,7 +8,7 @@ retry, or have a history of trouble cost an object. Everything here can be rebui
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.dag.compiled import CompiledPlan, CompiledStep
@@ -141,6 +141,7 @@ class LiveRun:
     depth: int = 0
     steps_left: int = 0
     read_steps: frozenset[int] = frozenset()
+    ranks: Sequence[float] = ()
     active: dict[NodeId, Active] = field(default_factory=dict)
     extra_numbers: dict[NodeId, int] = field(default_factory=dict)
     bet_at: set[int] = field(default_factory=set)

@@ -143,7 +143,7 @@ def _with_a_race(chance: random.Random, steps: list[CompiledStep]) -> list[Compi
     ))  # fmt: skip
     steps = [replace(step, children=(*step.children, no)) if step.no in parents else step for step in steps]
     names = {f"s{parent}": parent for parent in parents}
-    race = CompiledStep(no, f"s{no}", "t.plain", {}, names=names, parents=parents, join=join, effects="none", rank=0.5)
+    race = CompiledStep(no, f"s{no}", "t.plain", {}, names=names, parents=parents, join=join, effects="none")
     return [*steps, race]
 
 

@@ -44,7 +44,7 @@ def random_plan(
     shape = shape or drawn
     for _ in range(chance.randint(1, most_steps)):
         _add_step(draft, shape)
-    steps = [replace(step, rank=float(len(draft.steps) - step.no)) for step in draft.steps]
+    steps = draft.steps
     names = {step.path: step.no for step in steps if step.no not in draft.stand_ins}
     return CompiledPlan("random", version, tuple(steps), _outputs(chance, steps, draft.stand_ins), names)
 

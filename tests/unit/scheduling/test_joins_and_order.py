@@ -79,7 +79,7 @@ def test_a_chain_of_skipped_steps_needs_no_stack() -> None:
 
 
 def test_the_longest_path_goes_first() -> None:
-    run = OneRun(plan_of(replace(step(0), rank=1.0), replace(step(1), rank=9.0), replace(step(2), rank=4.0)))
+    run = OneRun(plan_of(step(0), step(1), step(2), step(3, 1), step(4, 2), step(5, 3)))
     assert [placement.step_no for placement in run.send(most=3)] == [1, 2, 0]
 
 
