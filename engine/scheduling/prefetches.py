@@ -215,7 +215,7 @@ class Prefetches:
                 else:
                     del watched.near[no]
                     watched.near[no] = None  # others have their turn
-        return sorted(found, key=lambda each: (not each[2].parents_out, -each[0].step(each[1]).rank))[:wanted]
+        return sorted(found, key=lambda each: (not each[2].parents_out, -each[0].ranks[each[1]]))[:wanted]
 
     def _start(self, turn: Turn, run: LiveRun, no: int, near: Nearness) -> None:
         policy, estimate_s = turn.policy, near.usual_s or _UNKNOWN_S
