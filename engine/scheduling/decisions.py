@@ -26,18 +26,18 @@ _SIZES_A_STEP = 6
 
 def ordered(turn: Turn, run: LiveRun, no: int, queue: str) -> None:
     """The step's first nodes go out now, before those of the run's other steps that are ready."""
-    if run.steps[no].cursor or (no, "order") in run.told:
+    if len(run.told) >= MOST or run.steps[no].cursor or (no, "order") in run.told:
         return
     rivals, runner_up = turn.ready.rivals(queue)
-    if runner_up is None:
-        return
-    step, other = run.step(no), run.step(runner_up)
-    others = f"{other.path} and {rivals - 1} more" if rivals > 1 else other.path
+    if runner_up is None or run.ranks[runner_up] == run.ranks[no]:
+        return  # nothing to choose, or the order in which the plan has them
+    rank_s, next_s, other = run.ranks[no], run.ranks[runner_up], run.step(runner_up).path
+    others = f"{other} and {rivals - 1} more" if rivals > 1 else other
     reason = (
-        f"goes before {others}: from here to the end of the run it takes about {step.rank:.3g} s, "
-        f"from {other.path} about {other.rank:.3g} s"
+        f"goes before {others}: from here to the end of the run it takes about {rank_s:.3g} s, "
+        f"from {other} about {next_s:.3g} s"
     )
-    _tell(turn, run, no, "order", reason, {"rank_s": step.rank, "next_rank_s": other.rank, "rivals": rivals})
+    _tell(turn, run, no, "order", reason, {"rank_s": rank_s, "next_rank_s": next_s, "rivals": rivals})
 
 
 def sized(turn: Turn, run: LiveRun, no: int, size: int) -> None:
