@@ -28,6 +28,7 @@ COMMANDS = {
     "submit": ("engine.cli.submit:submit", "Hand a plan to a running installation."),
     "plan": ("engine.cli.plan:plan", "Check, show and list plans."),
     "runs": ("engine.cli.runs:runs", "Look at runs, and steer them."),
+    "explain": ("engine.cli.explain:explain", "Why a run, a step or a node went as it did."),
     "queues": ("engine.cli.queues:queues", "What waits where; pause and resume a queue."),
     "workers": ("engine.cli.workers:workers", "Who works, on what; and to drain one."),
     "learned": ("engine.cli.learned:learned", "What earlier runs taught; and to forget it."),

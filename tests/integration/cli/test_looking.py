@@ -150,3 +150,27 @@ def test_a_step_whose_condition_fails_is_named_with_the_reason(installation: Ins
     told = installation.call("runs", "logs", "@last", "--failed")
     assert "two  before it had nodes" in told.stdout
     assert "did you mean 'message'?" in told.stdout
+
+
+def test_a_run_a_step_and_a_node_are_explained_in_words(installation: Installation) -> None:
+    (installation.folder / "dags" / "wide.yaml").write_text(
+        "name: wide\ninputs: {numbers: {type: list}, more: {type: boolean, default: false}}\nsteps:\n"
+        '  tell: {task: notify.log, for_each: "{{ inputs.numbers }}", with: {message: "{{ item }}"}}\n'
+        "  again: {task: notify.log, after: [tell], when: inputs.more, with: {message: again}}\n"
+    )
+    numbers = json.dumps([str(number) for number in range(400)])
+    done = installation.call("run", "wide", "-p", f"numbers={numbers}", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(installation.call("explain", "@last", "--json").stdout)
+    assert {"run", "chunk", "step"} <= {line["kind"] for line in told["lines"]}
+    (size, *_) = (line for line in told["lines"] if line["kind"] == "chunk")
+    assert (size["where"], size["figures"]["most"]) == ("tell", 500)
+    assert "a message" in size["words"]
+    assert sum(each["attempts"] for each in told["attempts"]) == 400
+    step = installation.call("explain", "@last", "again")
+    assert "waited for tell, which succeeded" in step.stdout
+    assert "skipped: condition is false: inputs.more" in step.stdout
+    node = installation.call("explain", "@last", "tell[399]")
+    assert "after it was ready" in node.stdout or "at once" in node.stdout
+    assert "succeeded by attempt 1" in node.stdout
+    assert installation.call("explain", "@last", "tell[400]").returncode == 6
