@@ -82,7 +82,7 @@ def window_full(turn: Turn, run: LiveRun, no: int, room: Room) -> None:
             "cause": "children", "out": out, "most": policy.children_max}, cause="children")  # fmt: skip
     elif queue not in room.slots:
         _tell(turn, run, no, "hold", f"waits: no worker that serves queue {queue} is known", {
-            "cause": "no worker", "queue": queue, "out": out}, cause="window")  # fmt: skip
+            "cause": "no worker", "queue": queue, "out": out}, cause="no worker")  # fmt: skip
     else:
         slots = room.slots[queue]
         reason = (

@@ -81,6 +81,10 @@ def test_a_full_window_a_missing_worker_and_a_paused_queue_are_told_apart() -> N
     assert [hold.figures["cause"] for run in (full, alone, paused) for hold in run.of("hold")] == [
         "window", "no worker", "paused",
     ]  # fmt: skip
+    alone.send()
+    assert alone.of("hold")[-1].reason == (
+        "waits: queue io has 50 attempts out, as much as 10 slots do in 5 s or hold in hand"
+    )
 
 
 def test_a_run_of_very_many_steps_tells_no_more_than_its_share() -> None:
