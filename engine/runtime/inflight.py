@@ -24,6 +24,8 @@ from engine.wire import Delivery, NodeCall
 log = structlog.get_logger(__name__)
 
 _PUBLISH_AT_ONCE = 200
+_BEFORE_THE_BACKLOG = 0
+"""The broker's first priority."""
 _MAKE_TRIES = 12
 _MAKE_AGAIN_MAX_S = 15.0
 
@@ -288,7 +290,13 @@ class Inflight:
             placements = {(placement.step_no, placement.item): placement for placement in unsent.placements}
             sent = Sent(delivery.token, unsent.run_id, placements, unsent.queue, now, unsent.publications + 1)
             self._outbox.published(sent)
-        self._world.publisher.publish([delivery for _, delivery in made])
+        first = {delivery.token: _BEFORE_THE_BACKLOG for unsent, delivery in made if self._urgent(unsent)}
+        self._world.publisher.publish([delivery for _, delivery in made], first)
+
+    def _urgent(self, unsent: Unsent) -> bool:
+        placement = unsent.placements[0]
+        active = self._runs[placement.run_id].active.get((placement.step_no, placement.item))
+        return active is not None and active.urgent
 
     def _still_wanted(self, placement: Placement) -> bool:
         run = self._runs.get(placement.run_id)

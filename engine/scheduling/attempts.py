@@ -238,7 +238,7 @@ def troubled(run: LiveRun, no: int, item: int) -> Trouble:
 def _release(turn: Turn, run: LiveRun, no: int, item: int, active: Active) -> None:
     del run.active[(no, item)]
     run.steps[no].out -= 1
-    turn.outstanding.remove(run.step(no), active)
+    turn.outstanding.remove(run, no, active)
 
 
 def next_attempt(run: LiveRun, no: int, item: int) -> tuple[int, AttemptKind]:

@@ -102,7 +102,7 @@ def permits_revoked(turn: Turn, run: LiveRun, event: PermitsRevoked) -> None:
     for (no, item), active in gone.items():
         del run.active[no, item]
         run.steps[no].out -= item >= 0
-        turn.outstanding.remove(run.step(no), active)
+        turn.outstanding.remove(run, no, active)
         outcome = Outcome.NOT_BEGUN if active.begun_at is None else Outcome.LOST
         own, number = real_item(item), active.attempt
         turn.record(AttemptEnded(run.id, no, own, number, outcome, turn.now, begun_at=active.begun_at))

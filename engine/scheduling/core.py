@@ -48,6 +48,7 @@ from engine.scheduling.records import Begun, CommandHandled, RunState, StepState
 from engine.scheduling.snapshot import RunSnapshot
 from engine.scheduling.state import LiveRun, Policy
 from engine.scheduling.turn import RUN_DEADLINE, Timers, Turn
+from engine.scheduling.urgency import Urgency
 from engine.wire import ErrorInfo, NodeReport, Outcome, real_item
 
 
@@ -61,6 +62,7 @@ class Core:
         self._outstanding = Outstanding()
         self._odds = NoOdds() if odds is None else odds
         self._timers = Timers()
+        self._urgency = Urgency()
         self._parked = Parked()
         self._hedges = Hedges()
         self._bets = Bets()
@@ -160,7 +162,7 @@ class Core:
         return self._outstanding.pools
 
     def _turn(self, now: float) -> Turn:
-        return Turn(now, self._policy, self._ready, self._outstanding, self._odds, self._timers)
+        return Turn(now, self._policy, self._ready, self._outstanding, self._odds, self._timers, self._urgency)
 
     def _apply(self, turn: Turn, event: Event) -> None:
         if isinstance(event, TimePassed):

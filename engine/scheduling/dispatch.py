@@ -14,6 +14,7 @@ from engine.scheduling.records import Dispatched, RunState
 from engine.scheduling.state import Active, LiveRun
 from engine.scheduling.steps import ask_page
 from engine.scheduling.turn import Turn
+from engine.scheduling.urgency import FIRST_S
 
 _TURN_S = 0.25
 """Seconds of a slot's work that one run may send before the next run of its priority has its turn."""
@@ -39,6 +40,7 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
         if queue in room.paused:
             decisions.queue_paused(turn, queue)
         mixtures = Mixtures(turn, slots, turn.ready.width(queue), tokens)
+        passed = 0
         while queue not in room.paused and left > 0:
             source = turn.ready.first(queue)
             if source is None:
@@ -48,13 +50,15 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
                 turn.ready.drop_first(queue)
                 continue
             estimate_s = node_cost_s(run.plan.name, run.step(no), turn.odds)
-            if run.step(no).child is not None:
-                window = max(0, turn.policy.children_max - turn.outstanding.count(queue))
-            else:
-                window = turn.outstanding.window(queue, slots, turn.policy.window_s, estimate_s)
+            window = _window(turn, run, no, slots, estimate_s)
             if window == 0:
                 decisions.window_full(turn, run, no, room)
-                break
+                passed += 1
+                if passed >= turn.ready.runs(queue):
+                    break
+                turn.ready.rotate(queue)
+                continue
+            passed = 0
             fair = max(1, int(_TURN_S * slots / estimate_s))
             allowed = _allowed(run, no, pools, tokens)
             if allowed == 0:
@@ -68,7 +72,7 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
             count = min(window, max(fair, size), allowed, left)
             decisions.ordered(turn, run, no, queue)
             decisions.sized(turn, run, no, size)
-            sent = _send(turn, run, no, count, estimate_s, pools, tokens)
+            sent = _send(turn, run, no, count, estimate_s, slots, pools, tokens)
             chunks += _cut(run, sent, size) if run.step(no).fanned or not sent else mixtures.add(run, sent[0])
             left -= len(sent)
             if not run.steps[no].dispatchable:
@@ -78,6 +82,21 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
                 turn.ready.rotate(queue)
         chunks += mixtures.rest()
     return chunks
+
+
+def _window(turn: Turn, run: LiveRun, no: int, slots: int, estimate_s: float) -> int:
+    """How many nodes of the step there is room for; a run that has next to nothing out finds some in any case."""
+    queue = run.queue(no)
+    if run.step(no).child is not None:
+        return max(0, turn.policy.children_max - turn.outstanding.count(queue))
+    window_s = turn.policy.window_s
+    window = turn.outstanding.window(queue, slots, window_s, estimate_s)
+    return max(window, turn.outstanding.first(run, queue, slots, window_s, estimate_s))
+
+
+def _is_urgent(turn: Turn, run: LiveRun, queue: str, slots: int, seconds: float) -> bool:
+    little = turn.outstanding.of_run_s(run, queue) + seconds <= slots * FIRST_S
+    return little and turn.urgency.grant(queue, slots, seconds, turn.now)
 
 
 def _cut(run: LiveRun, placements: list[Placement], size: int) -> list[Chunk]:
@@ -107,16 +126,19 @@ def _limited_elsewhere(run: LiveRun, no: int) -> bool:
 
 
 def _send(
-    turn: Turn, run: LiveRun, no: int, count: int, estimate_s: float, pools: dict[str, int], tokens: dict[str, int]
-) -> list[Placement]:
+    turn: Turn, run: LiveRun, no: int, count: int, estimate_s: float, slots: int,
+    pools: dict[str, int], tokens: dict[str, int],
+) -> list[Placement]:  # fmt: skip
     step = run.step(no)
     placements = []
-    for item in _take(run, no, count):
+    queue, items = run.queue(no), _take(run, no, count)
+    urgent = _is_urgent(turn, run, queue, slots, len(items) * estimate_s)
+    for item in items:
         attempt, kind = next_attempt(run, no, item)
-        active = Active(attempt, kind, run.queue(no), estimate_s, turn.now)
+        active = Active(attempt, kind, queue, estimate_s, turn.now, urgent=urgent)
         run.active[(no, item)] = active
         run.steps[no].out += 1
-        turn.outstanding.add(step, active)
+        turn.outstanding.add(run, no, active)
         turn.record(Dispatched(run.id, no, item, attempt, kind, active.queue, turn.now))
         placements.append(Placement(run.id, no, item, attempt))
     for pool in step.pools:

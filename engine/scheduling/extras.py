@@ -21,7 +21,7 @@ def launch(turn: Turn, run: LiveRun, no: int, item: int, kind: AttemptKind, queu
     """Journal an extra attempt at a node, to be sent to ``queue``; at most one a node."""
     active = Active(_number(run, no, item), kind, queue, estimate_s, turn.now)
     run.active[no, shadow(item)] = active
-    turn.outstanding.add(run.step(no), active)
+    turn.outstanding.add(run, no, active)
     turn.record(Dispatched(run.id, no, item, active.attempt, kind, queue, turn.now))
     return Placement(run.id, no, shadow(item), active.attempt)
 
@@ -34,7 +34,7 @@ def extra_of(run: LiveRun, no: int, item: int) -> Active | None:
 def release(turn: Turn, run: LiveRun, no: int, item: int) -> Active:
     """Take the extra attempt of a node off the books; the caller says what became of it."""
     active = run.active.pop((no, shadow(item)))
-    turn.outstanding.remove(run.step(no), active)
+    turn.outstanding.remove(run, no, active)
     return active
 
 
@@ -51,7 +51,7 @@ def overtaken(turn: Turn, run: LiveRun, no: int, item: int, why: str) -> None:
     """The node's own attempt was overtaken by the extra one: stop it."""
     active = run.active.pop((no, item))
     run.steps[no].out -= 1
-    turn.outstanding.remove(run.step(no), active)
+    turn.outstanding.remove(run, no, active)
     _stopped(turn, run, no, item, active, why)
     turn.effect(StopAttempts(run.id, ((no, item),)))
 

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.dag.compiled import CompiledStep
-from engine.scheduling.state import Active
+from engine.scheduling.state import Active, LiveRun
+from engine.scheduling.urgency import FIRST_S
 
 _MESSAGES_A_SLOT = 2
 """Attempts a slot that may be out however long they last, so that no slot waits for the scheduler."""
@@ -49,22 +49,32 @@ class Outstanding:
     def __init__(self) -> None:
         self._count: Counter[str] = Counter()
         self._seconds: dict[str, float] = {}
+        self._of_runs: dict[tuple[str, str], tuple[int, float]] = {}
         self.pools: Counter[str] = Counter()
 
-    def add(self, step: CompiledStep, active: Active) -> None:
-        """Count an attempt that is going out."""
+    def add(self, run: LiveRun, no: int, active: Active) -> None:
+        """Count an attempt at a node of step ``no`` that is going out."""
+        count, seconds = self._of_runs.get((run.id, active.queue), (0, 0.0))
+        self._of_runs[run.id, active.queue] = count + 1, seconds + active.estimate_s
         self._count[active.queue] += 1
         self._seconds[active.queue] = self._seconds.get(active.queue, 0.0) + active.estimate_s
-        for pool in step.pools:
+        for pool in run.step(no).pools:
             self.pools[pool] += 1
 
-    def remove(self, step: CompiledStep, active: Active) -> None:
+    def remove(self, run: LiveRun, no: int, active: Active) -> None:
         """An attempt ended."""
+        count, seconds = self._of_runs.pop((run.id, active.queue))
+        if count > 1:
+            self._of_runs[run.id, active.queue] = count - 1, seconds - active.estimate_s
         self._count[active.queue] -= 1
         left_s = self._seconds[active.queue] - active.estimate_s
         self._seconds[active.queue] = left_s if self._count[active.queue] else 0.0  # no drift of sums
-        for pool in step.pools:
+        for pool in run.step(no).pools:
             self.pools[pool] -= 1
+
+    def of_run_s(self, run: LiveRun, queue: str) -> float:
+        """Seconds of work of a run that are out in a queue."""
+        return self._of_runs.get((run.id, queue), (0, 0.0))[1]
 
     def count(self, queue: str) -> int:
         """Attempts of a queue that are out."""
@@ -79,3 +89,9 @@ class Outstanding:
         by_count = slots * _MESSAGES_A_SLOT - self._count[queue]
         by_time = int((slots * window_s - self._seconds.get(queue, 0.0)) / estimate_s)
         return max(0, by_count, by_time)
+
+    def first(self, run: LiveRun, queue: str, slots: int, window_s: float, estimate_s: float) -> int:
+        """How many a run may send though the window is full, because it has next to nothing out."""
+        if self._seconds.get(queue, 0.0) > 2 * slots * window_s:
+            return 0  # too many such runs
+        return max(0, int((slots * FIRST_S - self.of_run_s(run, queue)) / estimate_s))

@@ -220,7 +220,7 @@ class Prefetches:
     def _start(self, turn: Turn, run: LiveRun, no: int, near: Nearness) -> None:
         policy, estimate_s = turn.policy, near.usual_s or _UNKNOWN_S
         active = Active(0, AttemptKind.PREFETCH, QUEUE, estimate_s, turn.now)
-        turn.outstanding.add(run.step(no), active)
+        turn.outstanding.add(run, no, active)
         self._open[run.id, no] = Fetch(run, no, active, near.usual_s, turn.now + 2 * policy.prefetch_fresh_s)
         watched = self._watched[run.id]
         del watched.near[no]
@@ -258,7 +258,7 @@ class Prefetches:
 
     def _release(self, turn: Turn, fetch: Fetch) -> None:
         if fetch.active is not None:
-            turn.outstanding.remove(fetch.run.step(fetch.no), fetch.active)
+            turn.outstanding.remove(fetch.run, fetch.no, fetch.active)
             fetch.active = None
 
     def _of(self, run: LiveRun) -> Iterator[Fetch]:

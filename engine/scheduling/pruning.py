@@ -121,7 +121,7 @@ def _only_for(run: LiveRun, no: int, join: int, gone: set[int]) -> bool:
 
 
 def _end_attempt(turn: Turn, run: LiveRun, no: int, item: int, active: Active, why: str) -> None:
-    turn.outstanding.remove(run.step(no), active)
+    turn.outstanding.remove(run, no, active)
     outcome = Outcome.NOT_BEGUN if active.begun_at is None else Outcome.CANCELLED
     error = ErrorInfo("NotNeeded", why, retryable=False)
     turn.record(AttemptEnded(run.id, no, item, active.attempt, outcome, turn.now, error, begun_at=active.begun_at))

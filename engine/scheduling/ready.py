@@ -42,6 +42,10 @@ class Ready:
         sources = self._queues.get(queue)
         return sources.width if sources else 0
 
+    def runs(self, queue: str) -> int:
+        """Runs of the highest priority that take turns in a queue."""
+        return self._queues[queue].turns
+
     def first(self, queue: str) -> tuple[LiveRun, int] | None:
         """The source whose turn it is, or ``None``."""
         sources = self._queues.get(queue)
@@ -81,6 +85,10 @@ class _QueueSources:
         for run, heap in self._runs.values():
             for _, no in heap:
                 yield run, no
+
+    @property
+    def turns(self) -> int:
+        return len(self._rings[max(self._rings)]) if self._rings else 0
 
     def add(self, run: LiveRun, no: int, rank: float) -> None:
         if run.id not in self._runs:

@@ -146,7 +146,7 @@ def _restore_attempt(turn: Turn, run: LiveRun, row: AttemptRow) -> None:
         active = Active(row.attempt, row.kind, row.queue, estimate_s, row.dispatched_at, row.begun_at)
         run.active[node] = active
         progress.out += 1
-        turn.outstanding.add(run.step(row.step_no), active)
+        turn.outstanding.add(run, row.step_no, active)
     if row.outcome is not None or row.attempt > 1:
         earlier = row.attempt if row.outcome is not None else row.attempt - 1
         external = run.step(row.step_no).effects == Effects.EXTERNAL

@@ -81,7 +81,7 @@ def _send_ahead(turn: Turn, run: LiveRun, no: int, estimate_s: float, head: Plac
     progress.cursor = progress.page_end = progress.out = 1
     active = Active(attempt, kind, queue, estimate_s, turn.now)
     run.active[no, 0] = active
-    turn.outstanding.add(run.step(no), active)
+    turn.outstanding.add(run, no, active)
     turn.record(StepExpanded(run.id, no, 1, turn.now))
     turn.record(Dispatched(run.id, no, 0, attempt, kind, queue, turn.now))
     return Placement(run.id, no, 0, attempt)

@@ -31,7 +31,10 @@ CHILD_RUNS = "plan.run"
 
 @dataclass(slots=True)
 class Active:
-    """An attempt that is out: journaled as dispatched, and no end of it journaled."""
+    """An attempt that is out: journaled as dispatched, and no end of it journaled.
+
+    An ``urgent`` one goes before the backlog of its queue.
+    """
 
     attempt: int
     kind: AttemptKind
@@ -39,6 +42,7 @@ class Active:
     estimate_s: float
     dispatched_at: float
     begun_at: float | None = None
+    urgent: bool = False
 
 
 @dataclass(slots=True)

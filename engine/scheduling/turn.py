@@ -11,6 +11,7 @@ from engine.scheduling.outstanding import Outstanding
 from engine.scheduling.ready import Ready
 from engine.scheduling.records import Record
 from engine.scheduling.state import LiveRun, Policy
+from engine.scheduling.urgency import Urgency
 
 RUN_DEADLINE = (-1, -1)
 """Stands for a node in a timer that is a run's deadline."""
@@ -57,6 +58,7 @@ class Turn:
     outstanding: Outstanding
     odds: Odds
     timers: Timers
+    urgency: Urgency = field(default_factory=Urgency)
     verdict: Verdict = field(default_factory=Verdict)
     moved: dict[str, LiveRun] = field(default_factory=dict)
     """Runs with news in this turn."""
