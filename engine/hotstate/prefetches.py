@@ -13,7 +13,7 @@ from engine.hotstate.connection import Client, load_script, text, translated
 from engine.hotstate.keys import Keys
 from engine.wire import Report, prefetch_field
 
-_LONGEST_BLOCK_S = 5.0
+_LOOK_S = 1.0  # a worker that dies meanwhile is noticed
 _HANDED_OVER, _RUNS = 1, 2
 
 
@@ -27,9 +27,9 @@ class WorkerPrefetches:
         self._take = load_script(client, "take_prefetched")
 
     @translated
-    def begin(self, run_id: str, step_no: int, token: str, epoch: str, nonce: str) -> bool:
-        """Whether it may begin: asked right before it."""
-        keys, args = [self._keys.permits(run_id)], [prefetch_field(step_no), token, epoch, nonce]
+    def begin(self, run_id: str, step_no: int, token: str, epoch: str, worker: str) -> bool:
+        """Whether it may begin in the process of that name: asked right before it."""
+        keys, args = [self._keys.permits(run_id)], [prefetch_field(step_no), token, epoch, worker]
         return cast(int, self._begin(keys=keys, args=args)) == 1
 
     @translated
@@ -54,11 +54,12 @@ class WorkerPrefetches:
 
         From then on nothing will be: the body is about to read itself.
         """
-        keys, field = [self._keys.permits(run_id), self._keys.ahead(token)], prefetch_field(step_no)
+        keys = [self._keys.permits(run_id), self._keys.ahead(token), self._keys.worker("")]
+        field = prefetch_field(step_no)
         found = cast("list[Any]", self._take(keys=keys, args=[field, token, int(wait_s <= 0)]))
         over = time.monotonic() + wait_s
         while found[0] == _RUNS:
-            left_s = min(_LONGEST_BLOCK_S, over - time.monotonic())
+            left_s = min(_LOOK_S, over - time.monotonic())
             # BLPOP takes zero for ever, and a hundredth of a second is what it can tell apart.
             answer = self._blocking.blpop([self._keys.ahead(token)], timeout=left_s) if left_s > 0.01 else None
             if answer is not None:

@@ -1,6 +1,6 @@
 -- Reading ahead may begin if its permit is as it was published, on this very server. No lease: what is
--- lost is not repeated.
--- KEYS: permits of the run. ARGV: field, token, epoch, nonce. Returns 1 or 0.
+-- lost is not repeated. The permit names the worker, so that nobody waits for one that is gone.
+-- KEYS: permits of the run. ARGV: field, token, epoch, worker. Returns 1 or 0.
 local published = ' ' .. ARGV[2] .. ' ' .. ARGV[3]
 if string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') ~= ARGV[3] then
   return 0

@@ -50,7 +50,7 @@ class Pipeline:
         if work is None:
             return
         if work.prefetch is not None:
-            read_ahead(services, work, work.prefetch, secrets.token_hex(8))
+            read_ahead(services, work, work.prefetch)
             return
         starter = Starter(services, work, secrets.token_hex(8))
         ready = prepared(services, work, starter)

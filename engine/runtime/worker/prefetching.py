@@ -52,12 +52,14 @@ class Unwanted:
         return self._unwanted
 
 
-def read_ahead(services: Services, delivery: Delivery, limits: Prefetch, nonce: str) -> None:
+def read_ahead(services: Services, delivery: Delivery, limits: Prefetch) -> None:
     """Run what the task type reads ahead with, and hand over what it brings. Raises nothing."""
     try:
         if services.shutdown.is_set():
             return
-        if not services.hot.prefetches.begin(delivery.run_id, delivery.step_no, delivery.token, delivery.epoch, nonce):
+        if not services.hot.prefetches.begin(
+            delivery.run_id, delivery.step_no, delivery.token, delivery.epoch, services.name
+        ):
             return  # its body was faster, or its run is over
         begun_at, started = services.clock.now(), time.monotonic()
         text, why = _read(services, delivery, limits)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 
+from engine.runtime.ports import WorkerInfo
 from engine.wire import NodeReport, Outcome, Prefetched, Report, ReportKind, prefetch_field
 from tests.integration.hotstate.conftest import Faces
 
 
 def start(faces: Faces, token: str = "tok") -> bool:
+    faces.worker.announce(WorkerInfo("w@host", ("prefetch",), 1), {}, 60.0)
     faces.permit(prefetch_field(3), token)
-    return faces.worker.prefetches.begin("r_1", 3, token, faces.epoch, "n1")
+    return faces.worker.prefetches.begin("r_1", 3, token, faces.epoch, "w@host")
 
 
 def end(faces: Faces, read: bytes = b"data", fresh_s: float = 60.0, token: str = "tok") -> bool:
@@ -24,7 +26,7 @@ def take(faces: Faces, wait_s: float = 0.0) -> bytes | None:
 
 
 def keys(faces: Faces) -> set[bytes]:
-    return {key for key in faces.server.client.keys("t:*") if b":epoch:" not in key and b":reports:" not in key}
+    return {*faces.server.client.keys("t:ahead:*"), *faces.server.client.keys("t:permit:*")}
 
 
 def test_what_was_read_is_taken_once_and_reported(faces: Faces) -> None:
@@ -38,17 +40,17 @@ def test_what_was_read_is_taken_once_and_reported(faces: Faces) -> None:
 
 
 def test_it_begins_once_and_only_with_a_permit(faces: Faces) -> None:
-    assert not faces.worker.prefetches.begin("r_1", 3, "tok", faces.epoch, "n1")
+    assert not faces.worker.prefetches.begin("r_1", 3, "tok", faces.epoch, "w@host")
     assert start(faces)
-    assert not faces.worker.prefetches.begin("r_1", 3, "tok", faces.epoch, "n2")
-    assert not faces.worker.prefetches.begin("r_1", 3, "tok", "another server", "n1")
+    assert not faces.worker.prefetches.begin("r_1", 3, "tok", faces.epoch, "w@host")
+    assert not faces.worker.prefetches.begin("r_1", 3, "tok", "another server", "w@host")
     assert faces.scheduler.leases(0) == {}
 
 
 def test_a_body_that_comes_first_keeps_it_from_beginning(faces: Faces) -> None:
     faces.permit(prefetch_field(3))
     assert take(faces, 5.0) is None
-    assert not faces.worker.prefetches.begin("r_1", 3, "tok", faces.epoch, "n1")
+    assert not faces.worker.prefetches.begin("r_1", 3, "tok", faces.epoch, "w@host")
 
 
 def test_a_body_waits_for_what_is_being_read(faces: Faces) -> None:
@@ -77,6 +79,14 @@ def test_a_body_that_waited_in_vain_calls_it_off(faces: Faces) -> None:
     assert keys(faces) == set()
 
 
+def test_nobody_waits_for_a_worker_that_is_gone(faces: Faces) -> None:
+    start(faces)
+    faces.worker.leave("w@host")
+    begun = time.monotonic()
+    assert take(faces, 60.0) is None
+    assert time.monotonic() - begun < 30
+
+
 def test_what_is_not_taken_in_time_goes(faces: Faces) -> None:
     start(faces)
     end(faces, fresh_s=0.001)
@@ -99,4 +109,4 @@ def test_what_is_dropped_leaves_nothing_whether_it_still_reads_or_not(faces: Fac
 def test_a_revoked_run_reads_nothing_ahead(faces: Faces) -> None:
     faces.permit(prefetch_field(3))
     faces.scheduler.revoke_run("r_1")
-    assert not faces.worker.prefetches.begin("r_1", 3, "tok", faces.epoch, "n1")
+    assert not faces.worker.prefetches.begin("r_1", 3, "tok", faces.epoch, "w@host")
