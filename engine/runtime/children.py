@@ -17,7 +17,7 @@ from engine.errors import PlanError, TaskError, Unavailable, UsageError
 from engine.runtime.offspring import Birth, Offspring
 from engine.runtime.ports import ChildEnd, ChildOf, NewChild, RunRow
 from engine.runtime.world import World
-from engine.scheduling.events import Cascaded, ChildEnded, Chunk, Event, NodeId, SeenRunning
+from engine.scheduling.events import Cascaded, ChildEnded, Chunk, Event, NodeId, SeenRunning, StopAttempts, Verdict
 from engine.scheduling.records import RunChanged, RunState
 from engine.scheduling.state import LiveRun
 from engine.wire import ErrorInfo, NodeReport, Outcome
@@ -77,7 +77,16 @@ class Children:
         if row.parent is not None or self._runs[row.id].active:
             self._told.append(row.id)
 
-    def changed(self, record: RunChanged) -> None:
+    def take_in(self, verdict: Verdict) -> None:
+        """Note what was decided of runs, and of attempts that runs may stand for."""
+        for record in verdict.records:
+            if isinstance(record, RunChanged):
+                self._changed(record)
+        for effect in verdict.effects:
+            if isinstance(effect, StopAttempts):
+                self._not_needed(effect.run_id, effect.nodes)
+
+    def _changed(self, record: RunChanged) -> None:
         """A run is in another state: it matters to the run above it, or to those below."""
         row = self._rows.get(record.run_id)
         if row is None:
@@ -95,7 +104,7 @@ class Children:
             self._paused.discard(row.id)
             self._told.append(_Cascade(row.id, "resume", f"{row.id}, for which it runs, goes on"))
 
-    def not_needed(self, run_id: str, nodes: Iterable[NodeId]) -> None:
+    def _not_needed(self, run_id: str, nodes: Iterable[NodeId]) -> None:
         """Attempts at nodes were ended: so are the runs that stand for them."""
         ended = frozenset(nodes)
         for child in self._below.get(run_id, ()):

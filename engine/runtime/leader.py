@@ -51,7 +51,7 @@ from engine.scheduling.events import (
     TimePassed,
     Verdict,
 )  # fmt: skip
-from engine.scheduling.records import AttemptEnded, NodeFinished, Record, RunChanged, RunState
+from engine.scheduling.records import Record, RunChanged, RunState
 from engine.scheduling.state import LiveRun, Policy
 from engine.wire import ReportKind
 
@@ -278,18 +278,9 @@ class Leader:
             self._rooms.used(self._core.runs[chunk[0].run_id].step(chunk[0].step_no).task, len(chunk))
 
     def _absorb(self, verdict: Verdict) -> None:
-        for record in verdict.records:
-            if isinstance(record, NodeFinished) and record.result is not None:
-                if record.step_no in self._core.runs[record.run_id].read_steps:
-                    self._values.put(record.run_id, record.step_no, record.item, record.result)
-            elif isinstance(record, AttemptEnded) and record.error is not None:
-                self._values.put_error(record.run_id, record.step_no, record.error.message)
-            elif isinstance(record, RunChanged):
-                self._children.changed(record)
+        self._values.take_in(verdict.records, self._core.runs)
+        self._children.take_in(verdict)
         self._learning.take_in(verdict.records, self._core.runs)
-        for effect in verdict.effects:
-            if isinstance(effect, StopAttempts):
-                self._children.not_needed(effect.run_id, effect.nodes)
         self._uncommitted += verdict.records
         self._requests += verdict.requests
         self._effects += verdict.effects

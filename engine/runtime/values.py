@@ -8,7 +8,7 @@ many results is joined as text, never parsed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -17,7 +17,7 @@ from engine.artefacts.store import ArtefactStore
 from engine.artefacts.values import PagedRows, unpack
 from engine.runtime.ballots import Ballots
 from engine.runtime.ports import Journal
-from engine.scheduling.records import StepState
+from engine.scheduling.records import AttemptEnded, NodeFinished, Record, StepState
 from engine.scheduling.state import LiveRun
 from engine.wire import INLINE_LIMIT_BYTES, Value
 
@@ -44,6 +44,15 @@ class Values:
         self._outputs: dict[tuple[str, int], Value] = {}
         self._errors: dict[tuple[str, int], str] = {}
         self.ballots = Ballots(self.texts, self.data)
+
+    def take_in(self, records: Iterable[Record], runs: Mapping[str, LiveRun]) -> None:
+        """Keep the results that something in their plan may ask for, and what went wrong."""
+        for record in records:
+            if isinstance(record, NodeFinished) and record.result is not None:
+                if record.step_no in runs[record.run_id].read_steps:
+                    self.put(record.run_id, record.step_no, record.item, record.result)
+            elif isinstance(record, AttemptEnded) and record.error is not None:
+                self.put_error(record.run_id, record.step_no, record.error.message)
 
     def put(self, run_id: str, step_no: int, item: int, text: str) -> None:
         """Keep the result that became the node's; it may not be committed yet."""

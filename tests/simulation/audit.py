@@ -19,6 +19,7 @@ from engine.wire import Delivery, NodeCall, Outcome, Report, ReportKind, real_it
 from tests.simulation import bodies, early
 from tests.simulation.driver import Violation
 from tests.simulation.faults import HARM_SCHEDULERS, HARM_WORKERS
+from tests.simulation.limits import RunningBodies
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -38,7 +39,7 @@ class Audit:
         self.messages: Counter[NodeKey] = Counter()
         self.chunked = self.followed = self.bets = 0
         self._taken_ahead: dict[str, set[str]] = {}
-        self.running: Counter[str] = Counter()
+        self.running = RunningBodies(sim)
         self._begun_attempts: set[tuple[NodeKey, int]] = set()
         self._tokens: dict[NodeKey, str] = {}
 
@@ -97,10 +98,7 @@ class Audit:
         if step.effects == "external":
             self._check_external(key, call.attempt, step)
         self.begins[key] += 1
-        for limit in self._limits(step, delivery.run_id):
-            self.running[limit] += 1
-        if not sim.faults.enabled:
-            self._check_limits(step, delivery.run_id)
+        self.running.began(delivery, call, step)
 
     def _check_bet(self, run_id: str, step: CompiledStep) -> None:
         """Invariants 3 and 8: a bet does no harm, and all that it does not bet on has ended well."""
@@ -112,12 +110,6 @@ class Audit:
         on_guess = [no for no in open_ if plan.steps[no].guess is not None]
         if not (set(open_) <= set(step.condition_parents) or (len(open_) == 1 and open_ == on_guess)):
             raise Violation(f"invariant 3: a bet on {step.path} of {run_id} begins while {open_} are open")
-
-    def body_ended(self, delivery: Delivery) -> None:
-        """A body is over, or its process is."""
-        step = self._sim.plan_of(delivery.run_id).steps[delivery.step_no]
-        for limit in self._limits(step, delivery.run_id):
-            self.running[limit] -= 1
 
     def stopped(self, delivery: Delivery, call: NodeCall) -> None:
         """A body was told to stop: nobody may want it any more."""
@@ -238,17 +230,6 @@ class Audit:
         self._begun_attempts.add((key, attempt))
         if self.begins[key] + 1 > step.retry.attempts:
             raise Violation(f"invariant 9: external {key} begins for time {self.begins[key] + 1}")
-
-    def _limits(self, step: CompiledStep, run_id: str) -> list[str]:
-        return [f"pool {pool}" for pool in step.pools] + [f"step {run_id} {step.no}"]
-
-    def _check_limits(self, step: CompiledStep, run_id: str) -> None:
-        most = step.max_parallel
-        if most is not None and self.running[f"step {run_id} {step.no}"] > most:
-            raise Violation(f"more than {most} nodes of {step.path} run at once")
-        for pool in step.pools:
-            if self.running[f"pool {pool}"] > self._sim.limits.pools[pool]:
-                raise Violation(f"pool {pool} is overdrawn")
 
     def _check_end(self, run_id: str) -> None:
         """Invariants 6 and 10."""

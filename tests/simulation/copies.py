@@ -25,6 +25,7 @@ class Copies:
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self.launched = 0
+        self._seen: set[tuple[str, int, int, int]] = set()
         self._own: Counter[int] = Counter()
         self._copies: Counter[int] = Counter()
 
@@ -32,6 +33,10 @@ class Copies:
         """A record is in the journal."""
         if not isinstance(record, Dispatched):
             return
+        key = record.run_id, record.step_no, record.item, record.attempt
+        if key in self._seen:
+            return  # the reply to its commit was lost, so it is committed again
+        self._seen.add(key)
         epoch = self._sim.journal.epoch
         if record.kind is not AttemptKind.HEDGE:
             self._own[epoch] += not record.kind.extra

@@ -165,7 +165,7 @@ class Execution:
             try:
                 ended = yield from self._body(inputs, execution)
             finally:
-                self.sim.audit.body_ended(self.delivery)
+                self.sim.audit.running.ended(self.delivery, self.call)
             if ended.outcome is Outcome.FAILED and (yield from self._waited(ended)):
                 continue
             if ended.outcome is not Outcome.OK:

@@ -20,7 +20,7 @@ from engine.dag.compiled import CompiledPlan
 from engine.errors import Unavailable
 from engine.learning.knowledge import Knowledge
 from engine.runtime import faults as fault_points
-from engine.runtime import inflight, leader, service
+from engine.runtime import inflight, inspection, leader, learning, server, service
 from engine.runtime.ports import CommandRow, NewChild, RunRow
 from engine.runtime.world import Limits, Pace, Rate
 from engine.scheduling.records import AttemptKind, Record, RunState
@@ -37,7 +37,7 @@ from tests.simulation.redis import Data, SimRedis
 from tests.simulation.schedulers import SimScheduler
 from tests.simulation.workers import SimWorker
 
-PATIENCE_S = 900.0
+PATIENCE_S = 1800.0
 """Simulated seconds after the last fault within which every run must have ended."""
 _AFTERWARDS_S = 40.0
 
@@ -311,10 +311,10 @@ def _adopted(journal: SimJournal) -> int:
 def _engine_in(sim: Simulation) -> Iterator[None]:
     """The engine's fault points and logs lead into ``sim``."""
     quiet = _Log(sim)
-    kept = fault_points.point, leader.log, inflight.log, service.log
+    kept = fault_points.point, leader.log, inflight.log, service.log, inspection.log, server.log, learning.log
     typical_s, branch = Knowledge.typical_s, Knowledge.branch
     fault_points.point = sim.point
-    leader.log = inflight.log = service.log = quiet
+    leader.log = inflight.log = service.log = inspection.log = server.log = learning.log = quiet
     if sim.durations_known:
         Knowledge.typical_s = lambda self, *kind: typical_s(self, *kind) or 0.01  # type: ignore[method-assign]
     if sim.speculates:
@@ -328,7 +328,9 @@ def _engine_in(sim: Simulation) -> Iterator[None]:
         yield
     finally:
         Knowledge.bodies, Knowledge.quantile_s = bodies, quantile_s  # type: ignore[method-assign]
-        fault_points.point, leader.log, inflight.log, service.log = kept
+        (
+            fault_points.point, leader.log, inflight.log, service.log, inspection.log, server.log, learning.log,
+        ) = kept  # fmt: skip
         Knowledge.typical_s, Knowledge.branch = typical_s, branch  # type: ignore[method-assign]
 
 

@@ -37,11 +37,11 @@ def skip_the_fence(patch: Patch) -> None:
 
 
 def accept_stale_attempts(patch: Patch) -> None:
-    def reported(turn: Any, run: Any, no: int, report: Any, worker: str) -> bool:
+    def reported(turn: Any, run: Any, no: int, report: Any, *more: Any) -> bool:
         active = run.active.get((no, report.item))
         if active is not None:
             active.attempt = report.attempt
-        return kept(turn, run, no, report, worker)
+        return kept(turn, run, no, report, *more)
 
     kept = attempts.reported
     patch.setattr(attempts, "reported", reported)
