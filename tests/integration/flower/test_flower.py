@@ -82,7 +82,8 @@ def _told(events: PubSub) -> str:
     while (message := events.get_message(timeout=0.1)) is not None:
         if message["type"] == "pmessage":
             raw = message["data"].decode()
-            body = json.loads(raw).get("body", "")
+            told = json.loads(raw)
+            body = told.get("body", "") if isinstance(told, dict) else ""  # a run's end is a bare number
             texts.append(raw + base64.b64decode(body).decode())
     return "\n".join(texts)
 
