@@ -182,9 +182,29 @@ def _no_child_before_its_parents(looking: _Audit) -> Iterator[Finding]:
         # ``any``, ``at_least`` and ``until`` need one parent at the very least; the others need all of them ended.
         one = step.join_kind in (JoinKind.ANY.value, JoinKind.AT_LEAST.value, JoinKind.UNTIL.value)
         holds_at = min(ends) if one else max(ends)
-        if min(starts) < holds_at:
+        if min(starts) < holds_at and not _followed(looking, step, min(starts)):
             early.append((step.step_no, step.path, min(starts), holds_at))
     yield Finding("I3", "a step started before its parents ended (step, path, started, parents ended)", tuple(early))
+
+
+def _followed(looking: _Audit, step: Row[Any], started_at: float) -> bool:
+    """Whether a step was sent behind its parents, in one message, and ran behind them too.
+
+    It was dispatched in the same moment as one of them. What counts is when the bodies ran, by their
+    worker's clock.
+    """
+    if step.fanned or step.join_kind != JoinKind.ALL.value:
+        return False
+    of_run = ATTEMPT.c.run_id == looking.run.id
+    told = (of_run, _NO_BET, ATTEMPT.c.outcome.is_distinct_from(Outcome.LOST.value))  # those came back
+    began = select(func.min(ATTEMPT.c.begun_at)).where(*told, ATTEMPT.c.step_no == step.step_no)
+    parents = ATTEMPT.c.step_no.in_(orjson.loads(step.parents))
+    with_a_parent = (of_run, parents, ATTEMPT.c.dispatched_at == started_at)
+    if not looking.connection.scalar(select(func.count()).where(*with_a_parent)):
+        return False
+    ended = select(func.max(ATTEMPT.c.ended_at)).where(of_run, parents, ATTEMPT.c.outcome == Outcome.OK.value)
+    begun_at, ended_at = looking.connection.scalar(began), looking.connection.scalar(ended)
+    return begun_at is None or (ended_at is not None and ended_at <= begun_at)
 
 
 def _bets_do_no_harm(looking: _Audit) -> Iterator[Finding]:

@@ -116,7 +116,8 @@ def test_flower_shows_queues_types_and_ids_to_those_who_may_and_no_payload(
         f"node=keep[1] attempt=1 nodes=1 step=keep run={run_id}",
         f"node=spill attempt=1 nodes=1 step=spill run={run_id}",
     ]
-    assert {task["name"] for task in flower.search(f"kwargs:run={other}").values()} == {"scale.nothing"}
+    others = installation.wait(lambda: flower.search(f"kwargs:run={other}"))
+    assert {task["name"] for task in others.values()} == {"scale.nothing"}
     assert flower.search(f"kwargs:run={run_id[:-1]}") == {}
     assert len(flower.search(f"kwargs:run={run_id} kwargs:node=keep[1]")) == 1
     assert {"flower.keep", "flower.spill", "scale.nothing"} <= set(flower.get("/api/task/types")["task-types"])
