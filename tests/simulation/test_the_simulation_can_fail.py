@@ -190,7 +190,7 @@ WORLDS: dict[Callable[[Patch], None], tuple[int, frozenset[str] | None]] = {
     adopt_before_the_condition_is_known: (210, None),
     let_a_frozen_scheduler_write_permits: (220, frozenset({"freeze_scheduler", "slow_call"})),
     believe_every_delivery: (
-        1900,
+        560,
         frozenset({"slow_call", "lost_reply", "late_message", "redis_flush", "redis_restart"}),
     ),
 }
