@@ -319,6 +319,10 @@ class NodeReport:
     step_no: int | None = None
     prefetched: Prefetched | None = None
 
+    def step_within(self, step_no: int) -> int:
+        """Number of the step that it speaks of, in a report of, or a delivery to, the step ``step_no``."""
+        return step_no if self.step_no is None else self.step_no
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

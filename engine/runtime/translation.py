@@ -12,7 +12,7 @@ def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
     run_id = report.run_id
     events: list[Event] = []
     for node in report.nodes:
-        step_no = _step_no(report, node)
+        step_no = node.step_within(report.step_no)
         match report.kind:
             case ReportKind.DONE:
                 events.append(Reported(run_id, step_no, node, report.worker, report.token))
@@ -31,7 +31,7 @@ def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
             case ReportKind.PROGRESS | ReportKind.WAKE:
                 pass
     lines = [
-        LogLines(run_id, _step_no(report, node), real_item(node.item), node.attempt, node.log, node.progress)
+        LogLines(run_id, node.step_within(report.step_no), real_item(node.item), node.attempt, node.log, node.progress)
         for node in report.nodes
         if node.log or node.progress is not None
     ]
@@ -43,7 +43,3 @@ def _prefetch_ended(report: Report, step_no: int, node: NodeReport) -> PrefetchE
     if brought is None:
         return PrefetchEnded(report.run_id, step_no, why=why or "nothing came", token=report.token)
     return PrefetchEnded(report.run_id, step_no, brought.bytes, brought.seconds, why, report.token)
-
-
-def _step_no(report: Report, node: NodeReport) -> int:
-    return report.step_no if node.step_no is None else node.step_no

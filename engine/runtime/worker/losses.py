@@ -100,7 +100,7 @@ class Losses:
         if not nodes:
             return
         report = Report(kind, delivery.token, delivery.run_id, delivery.step_no, self._worker, tuple(nodes))
-        fields = [permit_field(delivery.step_no if node.step_no is None else node.step_no, node.item) for node in nodes]
+        fields = [permit_field(node.step_within(delivery.step_no), node.item) for node in nodes]
         insist(lambda: self._hot.report(delivery.shard, report, fields, last=True), f"run {delivery.run_id}")
 
 

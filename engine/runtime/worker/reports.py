@@ -66,7 +66,7 @@ class DeliveryReports:
         self._open -= len(nodes)
         last = self._open <= 0
         report = Report(ReportKind.DONE, delivery.token, delivery.run_id, delivery.step_no, self._services.name, nodes)
-        fields = [permit_field(delivery.step_no if node.step_no is None else node.step_no, node.item) for node in nodes]
+        fields = [permit_field(node.step_within(delivery.step_no), node.item) for node in nodes]
         faults.point("before_report")
         insist(lambda: self._services.hot.report(delivery.shard, report, fields, last=last), f"run {delivery.run_id}")
         faults.point("after_report")
