@@ -72,7 +72,8 @@ def pace_of(settings: Settings) -> Pace:
     return Pace(
         lease_s=settings.scheduler_lease_s,
         poll_s=settings.poll_s,
-        announce_s=settings.heartbeat_s * 1.5,
+        # Two looks have to fit in it: a look that comes later than that takes itself for deaf, and gives nothing up.
+        announce_s=max(settings.heartbeat_s * 1.5, Pace().inspect_s * 2),
         worker_lease_s=settings.worker_lease_s,
         retry_in_worker_max_s=settings.retry_in_worker_max_s,
         batch=settings.batch_max,
