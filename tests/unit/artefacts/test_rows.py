@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from engine.artefacts.store import ArtefactStore
 from engine.artefacts.values import PagedRows, pack_rows, references, unpack
 
 
+@settings(deadline=None)  # it writes files: on a disk that others use, one may take long
 @given(count=some.integers(0, 50), page=some.integers(1, 12))
 def test_rows_come_back_one_by_one_and_whole(tmp_path_factory: pytest.TempPathFactory, count: int, page: int) -> None:
     store = ArtefactStore(f"file://{tmp_path_factory.mktemp('rows')}")
