@@ -1,0 +1,1 @@
+"""Limits on spend: reserved before a call, settled after it."""

@@ -1,0 +1,1 @@
+"""Results of tools and models that need not be made again, and when they no longer hold."""

@@ -1,0 +1,1 @@
+"""Model calls: the catalogue, the providers, and the one way every call takes."""

@@ -1,0 +1,1 @@
+"""What the installation says of models: providers, prices, budgets, caches, classes; one YAML file, read once."""
