@@ -34,6 +34,18 @@ def until(context: TaskContext, begun: str, release: str) -> str:
     return context.node
 
 
+@task("scale.straggles", effects="none", queue="io")
+def straggles(context: TaskContext, said: str, release: str) -> int:
+    """The first attempt lasts until it is told to stop, each one until there is a file ``release`` with its number."""
+    _write(said, f"begin {context.attempt} {os.getpid()}")
+    while not Path(f"{release}-{context.attempt}").exists():
+        if context.stop_requested():
+            _write(said, f"stop {context.attempt} {os.getpid()}")
+            context.check_cancelled()
+        time.sleep(0.01)
+    return os.getpid()
+
+
 def _write(file: str, line: str) -> None:
     # One write of a short line to a file opened for appending is not torn by other processes.
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
