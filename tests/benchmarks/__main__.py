@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.errors import FlywheelError
 from tests.benchmarks import against_celery, ahead, alone, many_peers, stopping, traces
+from tests.benchmarks.economy import ECONOMY
 from tests.benchmarks.figures import Figure, print_table
 from tests.benchmarks.measuring import machine, say
 from tests.benchmarks.options import Options
@@ -42,14 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = Options(
         given.nodes, given.repeats, given.data, tuple(given.files), _names(given.peers), _names(given.shapes)
     )
-    if given.files and given.bench != "trace":
-        parser.error(f"{given.bench} takes no files")
+    chosen = _chosen(parser, given.bench, given.files)
     figures: list[Figure] = []
     broken: list[str] = []
-    for name in BENCHES if given.bench == "all" else (given.bench,):
-        say(f"{name}: {(BENCHES[name].__doc__ or '').splitlines()[0]}")
+    for name, bench in chosen.items():
+        say(f"{name}: {(bench.__doc__ or '').splitlines()[0]}")
         try:
-            for each in BENCHES[name](options):
+            for each in bench(options):
                 figures.append(each)
                 if given.json:
                     print(each.as_json(), flush=True)
@@ -65,18 +65,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if broken or any(each.ok is False for each in figures) else 0
 
 
+def _chosen(parser: argparse.ArgumentParser, bench: str, files: Sequence[Path]) -> dict[str, Bench]:
+    if bench == "economy":
+        names = [str(file) for file in files] or list(ECONOMY)
+        if unknown := [name for name in names if name not in ECONOMY]:
+            parser.error(f"economy knows no {', '.join(unknown)}; it has {', '.join(ECONOMY)}")
+        return {name: ECONOMY[name] for name in names}
+    if files and bench != "trace":
+        parser.error(f"{bench} takes no files")
+    return {**BENCHES, **ECONOMY} if bench == "all" else {bench: BENCHES[bench]}
+
+
 def _names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(filter(None, text.split(",")))
 
 
 def _parser() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {name:<10} {(bench.__doc__ or '').splitlines()[0]}" for name, bench in BENCHES.items())
+    every = {**BENCHES, **{f"economy {name}": bench for name, bench in ECONOMY.items()}}
+    listing = "\n".join(f"  {name:<16} {(bench.__doc__ or '').splitlines()[0]}" for name, bench in every.items())
     parser = argparse.ArgumentParser(
         prog="scripts/bench", formatter_class=argparse.RawDescriptionHelpFormatter,
         description=f"The same work on this engine and its peers, in turn. Exit code 1: a bar is missed.\n\n{listing}",
     )  # fmt: skip
-    parser.add_argument("bench", choices=[*BENCHES, "all"], metavar="NAME", help="a bench, or all")
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="traces for `trace`; default: all")
+    parser.add_argument("bench", choices=[*BENCHES, "economy", "all"], metavar="NAME", help="a bench, or all")
+    files = "traces for `trace`, names for `economy`; default: all"
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help=files)
     parser.add_argument("--nodes", type=int, metavar="N", help="size of the work, where a bench has one")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="counted turns of each side (default: 5)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="recorded data (default: FLYWHEEL_BENCH_DATA)")

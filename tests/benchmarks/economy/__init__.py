@@ -1,0 +1,11 @@
+"""`scripts/bench economy NAME`: what model calls, their contexts, caches and budgets cost. One module a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.options import Options
+
+ECONOMY: dict[str, Callable[[Options], Iterator[Figure]]] = {}
+"""The benches of the economy by name, each added with its module."""
