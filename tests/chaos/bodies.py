@@ -112,3 +112,14 @@ def brittle(context: TaskContext, value: int, bad: int, flag: str = "") -> int:
         raise Permanent(f"{value} is bad")
     note(context, "end")
     return value
+
+
+@task("chaos.lagging", effects="none", queue="io")
+def lagging(context: TaskContext, value: int, slow: list[int], flag: str) -> int:
+    """For one of the ``slow`` values each attempt lasts until there is a file called ``flag``, or it is stopped."""
+    note(context, "begin")
+    while value in slow and not Path(flag).exists():
+        context.check_cancelled()
+        time.sleep(0.01)
+    note(context, "end")
+    return value * 7

@@ -173,6 +173,8 @@ class Stack:
         Module that stands for the command line, with its interface; ``None`` takes the command line.
     supervised
         Start a process anew that ended by itself, as every deployment does; otherwise that fails the test.
+    io_workers
+        How many workers serve all queues but ``cpu``.
     """
 
     def __init__(
@@ -182,6 +184,7 @@ class Stack:
         environment: Mapping[str, str] | None = None,
         entry: str | None = None,
         supervised: bool = False,
+        io_workers: int = 1,
         **settings: Any,
     ) -> None:
         self._supervised = supervised
@@ -201,6 +204,11 @@ class Stack:
         self.cpu = self._worker("cpu", ("cpu",), "prefork", self.settings.cpu_slots, written, entry)
         others = tuple(queue for queue in self.settings.queues if queue != "cpu")
         self.io = self._worker("io", others, "threads", self.settings.io_slots, written, entry)
+        # Further workers like the one for waiting bodies.
+        self.more = [
+            self._worker(f"io-{number}", others, "threads", self.settings.io_slots, written, entry)
+            for number in range(2, io_workers + 1)
+        ]
         self.client = Client(self.settings)
         self.hot = RedisHotState(self.redis.url, self.settings.namespace)
 
@@ -222,7 +230,7 @@ class Stack:
     @property
     def processes(self) -> tuple[Process, ...]:
         """All but Redis."""
-        return (*self.schedulers, *self.workers)
+        return (*self.schedulers, *self.workers, *self.more)
 
     def __enter__(self) -> Stack:
         try:
@@ -271,7 +279,7 @@ class Stack:
 
     def _consumers(self) -> list[tuple[tuple[str, ...], int]]:
         others = tuple(queue for queue in self.settings.queues if queue != "cpu")
-        return [(("cpu",), self.cpu.pid), (others, self.io.pid)]
+        return [(("cpu",), self.cpu.pid), *((others, each.pid) for each in (self.io, *self.more))]
 
     def _redis_answers(self) -> bool:
         try:
