@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from tests.benchmarks.economy import prefixes
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.options import Options
 
-ECONOMY: dict[str, Callable[[Options], Iterator[Figure]]] = {}
+ECONOMY: dict[str, Callable[[Options], Iterator[Figure]]] = {
+    "prefix": prefixes.prefix,
+}
 """The benches of the economy by name, each added with its module."""
