@@ -1,0 +1,260 @@
+"""One call to one model, paid for: room, reservation, tries, usage, price, settlement, ledger.
+
+Knows no prompts: what is asked comes as a function. Every try leaves one entry in the ledger, whatever became of it.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import tenacity
+
+from engine.clock import Clock
+from engine.costs.entry import Entry
+from engine.costs.usage import Usage, UsageMismatch, usage_of
+from engine.errors import Cancelled, Retryable
+from engine.models.catalogue import Model
+from engine.models.failures import ProviderFailure
+from engine.models.ports import BudgetPort, NotesPort, PricesPort, ThrottlePort
+from engine.models.progress import CallCut, Progress, supervised
+from engine.models.tokens import RATIOS, count, utf8_bytes
+
+LEDGER = "ledger"
+"""Kind of the notes that hold ledger entries."""
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_STOP_POLL_S = 0.05
+
+
+class _Answered(Protocol):
+    @property
+    def usage(self) -> Mapping[str, Any]: ...
+
+
+A = TypeVar("A", bound=_Answered)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[A]):
+    """What is to be paid for.
+
+    Parameters
+    ----------
+    model, purpose
+        Whom it asks and what for.
+    make
+        Puts the question; called once a try.
+    usage_form
+        Form of the usage that the answer states.
+    text
+        All that is sent, for counting what was not told.
+    input_bound, output_bound
+        Tokens that go in and come out at most.
+    until
+        Monotonic second by which it has to end, with its tries.
+    wrong
+        What of an answer is wrong, nothing if it can be used.
+    cache
+        The ledger's word for what the response cache had: ``none`` or ``miss``.
+    facts
+        Anything else for the ledger.
+    """
+
+    model: Model
+    purpose: str
+    make: Callable[[Progress], A]
+    usage_form: str
+    text: str
+    input_bound: int
+    output_bound: int
+    until: float
+    wrong: Callable[[A], list[str]]
+    cache: str = "none"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Paid(Generic[A]):
+    """An answer, what is wrong with it, and what it came to."""
+
+    answer: A
+    wrong: list[str]
+    usage: Usage
+    cost_nusd: int
+    queue_s: float
+    call_s: float
+    first_token_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Makes calls and accounts for them, for one attempt.
+
+    Parameters
+    ----------
+    stop
+        Whether the attempt was told to stop.
+    """
+
+    prices: PricesPort
+    throttle: ThrottlePort
+    budget: BudgetPort
+    notes: NotesPort
+    clock: Clock
+    stop: Callable[[], bool]
+
+    def paid(self, call: Call[A]) -> Paid[A]:
+        """The answer to ``call``, tried again while the provider is busy or broken and there is time.
+
+        Raises
+        ------
+        Retryable
+            It stayed so, or time ran out.
+        ProviderFailure
+            The provider refuses the call for good.
+        Cancelled
+            The attempt was told to stop.
+        BudgetExhausted
+            A budget has less left than the call may cost.
+        """
+        tries = tenacity.Retrying(
+            stop=lambda state: _is_last(call, state),
+            wait=_wait_s,
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, ProviderFailure) and error.passing),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return tries(self._once, call)
+        except ProviderFailure as error:
+            if not error.passing:
+                raise
+            raise Retryable(str(error), delay_s=error.delay_s) from error
+
+    def _once(self, call: Call[A]) -> Paid[A]:
+        provider, name = call.model.provider.name, call.model.name
+        ceiling_nusd = self.prices.ceiling(provider, name, call.input_bound, call.output_bound, self.clock.now())
+        tokens = call.input_bound + call.output_bound
+        entry_id = uuid.uuid4().hex
+        told = {"id": entry_id, "model": call.model.id, "provider": provider, "purpose": call.purpose}
+        admission = self.throttle.admit(provider, tokens, call.until, self.stop)
+        used: int | None = 0
+        try:
+            reservation = self.budget.reserve(ceiling_nusd, tokens, told)
+            progress = Progress(self.stop, min(call.until, time.monotonic() + call.model.provider.timeout_s))
+            try:
+                progress.check()
+                answer = call.make(progress) if call.model.local else supervised(lambda: call.make(progress), progress)
+            except BaseException as error:  # noqa: BLE001 - raised again below; also a call cut from without is paid for
+                usage, cost_nusd, seen = self._seen(call, progress, error, ceiling_nusd)
+                used = usage.total
+                entry = self._entry(call, entry_id, progress, usage, cost_nusd, admission.waited_s, **seen)
+                reservation.settle(cost_nusd, usage.total, entry)
+                self.notes.note(LEDGER, entry.to_json())
+                raise _told(error, call) from None
+            usage, doubt = _stated(call, progress, answer)
+            cost_nusd = self.prices.cost(provider, name, usage, self.clock.now())
+            used = usage.total
+            wrong = call.wrong(answer)
+            entry = self._entry(
+                call, entry_id, progress, usage, cost_nusd, admission.waited_s,
+                outcome="invalid" if wrong else "ok", settled=not doubt, facts={"why": doubt} if doubt else None,
+            )  # fmt: skip
+            reservation.settle(cost_nusd, usage.total, entry)
+            self.notes.note(LEDGER, entry.to_json())
+            return Paid(answer, wrong, usage, cost_nusd, entry.queue_s, entry.call_s, entry.first_token_s)
+        finally:
+            admission.leave(used)
+
+    def _seen(
+        self, call: Call[A], progress: Progress, error: BaseException, ceiling_nusd: int
+    ) -> tuple[Usage, int, dict[str, Any]]:
+        """What a call that did not end well is accounted for: what was seen, or what had been reserved.
+
+        A provider bills what it wrote until the connection broke. A model that thinks unseen may have thought for
+        as long as it was allowed to, and so may one that does not stream: those count as reserved.
+        """
+        outcome = "cut" if isinstance(error, CallCut) or not isinstance(error, Exception) else "failed"
+        refused = isinstance(error, ProviderFailure) and not error.billed
+        if refused or not progress.sent or call.model.local:
+            return Usage(), 0, {"outcome": outcome, "settled": True, "facts": {"why": _why(error)}}
+        outcome = "cut" if progress.pieces or isinstance(error, ProviderFailure) else outcome
+        provider, name = call.model.provider.name, call.model.name
+        facts = {"why": _why(error), "told_by": "provider"}
+        try:
+            usage = usage_of(call.usage_form, progress.usage)
+            told = usage.output_total > 0
+        except UsageMismatch:
+            usage, told = Usage(input=count(call.text, call.model.id)), False
+        if not told and progress.text:
+            usage, facts["told_by"] = usage + Usage(output=count(progress.text, call.model.id)), "seen"
+        elif not told and (call.model.reasoning != "none" or not call.model.provider.streaming):
+            usage, facts["told_by"] = Usage(input=call.input_bound, output=call.output_bound), "reserved"
+            return usage, ceiling_nusd, {"outcome": outcome, "settled": False, "facts": facts}
+        elif not told:
+            facts["told_by"] = "seen"
+        cost_nusd = min(ceiling_nusd, self.prices.cost(provider, name, usage, self.clock.now()))
+        return usage, cost_nusd, {"outcome": outcome, "settled": False, "facts": facts}
+
+    def _entry(
+        self, call: Call[A], entry_id: str, progress: Progress, usage: Usage, cost_nusd: int, queue_s: float,
+        *, outcome: str, settled: bool = True, facts: Mapping[str, Any] | None = None,
+    ) -> Entry:  # fmt: skip
+        return Entry(
+            id=entry_id, kind="model", name=call.model.id, provider=call.model.provider.name, purpose=call.purpose,
+            usage=usage, cost_nusd=cost_nusd, at=self.clock.now(), queue_s=round(queue_s, 6),
+            call_s=round(time.monotonic() - progress.started_at, 6), first_token_s=progress.first_token_s,
+            cache=call.cache, settled=settled, outcome=outcome, facts={**call.facts, **(facts or {})},
+        )  # fmt: skip
+
+    def _sleep(self, seconds: float) -> None:
+        over = time.monotonic() + seconds
+        while (left_s := over - time.monotonic()) > 0:
+            if self.stop():
+                raise Cancelled("told to stop while a provider was busy")
+            time.sleep(min(left_s, _STOP_POLL_S))
+
+
+def _stated(call: Call[Any], progress: Progress, answer: _Answered) -> tuple[Usage, str]:
+    """The usage of an answer, and what makes it doubtful: a paid answer is not thrown away for its figures."""
+    try:
+        usage = usage_of(call.usage_form, answer.usage)
+    except UsageMismatch as error:
+        sent, wrote = count(call.text, call.model.id), count(progress.text, call.model.id)
+        return Usage(input=sent, output=wrote), f"counted here: {error}"[:300]
+    RATIOS.saw(call.model.id, utf8_bytes(call.text), usage.input_total)
+    return usage, ""
+
+
+def _is_last(call: Call[Any], state: tenacity.RetryCallState) -> bool:
+    late = time.monotonic() + state.upcoming_sleep >= call.until
+    return late or state.attempt_number >= call.model.provider.tries
+
+
+def _told(error: BaseException, call: Call[Any]) -> BaseException:
+    """What is raised for ``error``."""
+    if isinstance(error, CallCut):
+        if error.stopped:
+            return Cancelled(f"told to stop while {call.model.id} answered")
+        return Retryable(f"{call.model.id} took longer than the call may take")
+    return error
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, CallCut):
+        return "stopped" if error.stopped else "out of time"
+    return str(error)[:300] if isinstance(error, ProviderFailure) else type(error).__name__
+
+
+_backoff = tenacity.wait_exponential_jitter(initial=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, jitter=_FIRST_WAIT_S)
+
+
+def _wait_s(state: tenacity.RetryCallState) -> float:
+    """What the provider asks for, else twice as long each time."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    asked = error.delay_s if isinstance(error, ProviderFailure) else None
+    return asked if asked is not None else _backoff(state)

@@ -1,0 +1,197 @@
+"""OpenAI's chat form over its own library: OpenAI, and every server that is compatible with it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import openai
+
+from engine.models import structured
+from engine.models.catalogue import Model, Provider
+from engine.models.failures import ProviderFailure, refused
+from engine.models.progress import CallCut, Progress
+from engine.models.providers.client import Reply, Vectors
+from engine.models.request import Message, Request, ToolCall
+
+_FINISHES = {"stop": "stop", "length": "length", "tool_calls": "tools", "content_filter": "filtered"}
+_CONNECT_S = 15.0
+
+
+def open_client(provider: Provider, key: str | None) -> OpenAIForm:
+    """A client for ``provider``."""
+    return OpenAIForm(provider, key)
+
+
+class OpenAIForm:
+    """See ``Client``."""
+
+    usage_form = "openai"
+
+    def __init__(self, provider: Provider, key: str | None) -> None:
+        self._provider = provider
+        self._openai = openai.OpenAI(
+            api_key=key or "none",
+            base_url=provider.base_url,
+            max_retries=0,  # tries are counted, paid and waited for by who asks
+            organization="",
+            project="",
+            # The key must not follow a redirect to another host.
+            http_client=httpx2.Client(follow_redirects=False, limits=httpx2.Limits(max_connections=None)),
+        )
+
+    def ask(self, model: Model, request: Request, progress: Progress) -> Reply:
+        """Streamed where the provider can."""
+        arguments = self._arguments(model, request)
+        with _translated(self._provider, self._openai.api_key, progress):
+            if not self._provider.streaming:
+                answered = self._openai.chat.completions.create(**arguments, timeout=_timeout(progress))
+                return _whole(answered.model_dump(), progress)
+            stream = self._openai.chat.completions.create(
+                **arguments, stream=True, stream_options={"include_usage": True}, timeout=_timeout(progress)
+            )
+            progress.abort_with(lambda: _shut(stream.response))
+            with stream:
+                return _gathered(stream, progress)
+
+    def embed(self, model: Model, texts: Sequence[str], progress: Progress) -> Vectors:
+        """All texts in one call."""
+        with _translated(self._provider, self._openai.api_key, progress):
+            answered = self._openai.embeddings.create(
+                model=model.name, input=list(texts), encoding_format="float", timeout=_timeout(progress)
+            )
+        vectors = [list(each.embedding) for each in sorted(answered.data, key=lambda each: each.index)]
+        # A few servers leave the answer's zero out, or the usage.
+        usage = answered.usage.model_dump() if answered.usage else {}
+        return Vectors(vectors, usage)
+
+    def _arguments(self, model: Model, request: Request) -> dict[str, Any]:
+        own = self._provider.own_api
+        arguments: dict[str, Any] = {
+            "model": model.name,
+            "messages": [_message(each) for each in request.messages],
+            "max_completion_tokens" if own else "max_tokens": request.max_output_tokens,
+        }
+        if request.schema is not None and self._provider.json_schema:
+            form = {"name": "answer", "schema": dict(request.schema)}
+            arguments["response_format"] = {"type": "json_schema", "json_schema": form}
+        elif request.schema is not None:
+            arguments["messages"].append({"role": "user", "content": structured.told(request.schema)})
+        if model.temperature and request.temperature is not None:
+            arguments["temperature"] = request.temperature
+        if request.tools:
+            arguments["tools"] = [
+                {"type": "function", "function": {"name": each.name, "description": each.description,
+                                                  "parameters": dict(each.parameters)}}
+                for each in request.tools
+            ]  # fmt: skip
+        if request.stop:
+            arguments["stop"] = list(request.stop)
+        if request.seed is not None:
+            arguments["seed"] = request.seed
+        if own and request.prefix_key:
+            arguments["prompt_cache_key"] = request.prefix_key
+        return arguments
+
+
+def _timeout(progress: Progress) -> httpx2.Timeout:
+    return httpx2.Timeout(progress.left_s, connect=min(_CONNECT_S, progress.left_s))
+
+
+def _message(message: Message) -> dict[str, Any]:
+    said: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.calls:
+        said["tool_calls"] = [
+            {"id": call.id, "type": "function",
+             "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments), ensure_ascii=False)}}
+            for call in message.calls
+        ]  # fmt: skip
+    if message.role == "tool":
+        said["tool_call_id"] = message.call_id
+    return said
+
+
+def _whole(answered: Mapping[str, Any], progress: Progress) -> Reply:
+    choice = (answered.get("choices") or [{}])[0]
+    message = choice.get("message") or {}
+    progress.used(answered.get("usage"))
+    progress.pieces.append(message.get("content") or "")
+    calls = [
+        (call["id"], call["function"]["name"], call["function"]["arguments"])
+        for call in message.get("tool_calls") or ()
+    ]
+    return _reply(progress, choice.get("finish_reason"), calls)
+
+
+def _gathered(stream: Any, progress: Progress) -> Reply:
+    finish: str | None = None
+    calls: dict[int, list[str]] = {}
+    for chunk in stream:
+        if chunk.usage is not None:
+            progress.used(chunk.usage.model_dump())
+        for choice in chunk.choices or ():
+            progress.wrote(choice.delta.content or "")
+            finish = choice.finish_reason or finish
+            for part in choice.delta.tool_calls or ():
+                known = calls.setdefault(part.index, ["", "", ""])
+                known[0] = part.id or known[0]
+                if part.function is not None:
+                    known[1] += part.function.name or ""
+                    known[2] += part.function.arguments or ""
+    if finish is None:  # the connection closed in good order, but the answer is not whole
+        raise ProviderFailure("the answer broke off before its end", passing=True, billed=True)
+    return _reply(progress, finish, [tuple(calls[place]) for place in sorted(calls)])
+
+
+def _reply(progress: Progress, finish: str | None, calls: Sequence[tuple[str, ...]]) -> Reply:
+    read = []
+    for call_id, name, arguments in calls:
+        try:
+            read.append(ToolCall(call_id, name, json.loads(arguments or "{}")))
+        except ValueError:
+            read.append(ToolCall(call_id, name, {"": arguments}))  # who runs tools refuses it by its schema
+    return Reply(progress.text, dict(progress.usage), _FINISHES.get(finish or "stop", "stop"), tuple(read))
+
+
+@contextmanager
+def _translated(provider: Provider, key: str, progress: Progress) -> Iterator[None]:
+    """Failures of the library as ours. Causes are dropped: they hold the request, and so the key."""
+    name = provider.name
+    progress.sent = True
+    try:
+        yield
+    except (CallCut, ProviderFailure):
+        raise
+    except openai.APIStatusError as error:
+        said = error.body.get("message") if isinstance(error.body, dict) else None
+        raise refused(
+            name,
+            error.status_code,
+            str(said or "").replace(key, "***"),
+            error.response.headers.get("retry-after"),
+            provider.key,
+        ) from None
+    except (openai.APITimeoutError, httpx2.TimeoutException):
+        raise ProviderFailure(f"{name} did not answer in time", passing=True, billed=True) from None
+    except (openai.APIConnectionError, httpx2.ConnectError) as error:
+        never_sent = isinstance(error.__cause__ or error, httpx2.ConnectError | httpx2.ConnectTimeout)
+        raise ProviderFailure(
+            f"{name} cannot be reached" if never_sent else f"{name} broke the connection",
+            passing=True, billed=not never_sent,
+        ) from None  # fmt: skip
+    except (openai.APIError, httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        # An answer that is no JSON, or JSON of another form, or that broke off within a chunk.
+        what = f"{name} gave an answer that cannot be read: {type(error).__name__}"
+        raise ProviderFailure(what, passing=True, billed=True) from None
+
+
+def _shut(response: Any) -> None:
+    """Wake a read that waits for a byte, from another thread."""
+    stream = response.extensions.get("network_stream")
+    connection = stream.get_extra_info("socket") if stream is not None else None
+    if connection is not None:
+        connection.shutdown(socket.SHUT_RDWR)
