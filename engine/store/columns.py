@@ -67,3 +67,10 @@ SHARD = _table("shard", "shard:int owner epoch:big lease_until:real")
 LEARNED = _table("learned", "shard:int plan path task seen_at:real facts")
 LEARNED_GENERATION = _table("learned_generation", "id:int generation:big")
 PAUSED_QUEUE = _table("paused_queue", "queue paused_at:real")
+LEDGER = _table(
+    "ledger",
+    "run_id id step_no:int item:int attempt:int at:real kind name provider purpose input:big cache_read:big "
+    "cache_write_5m:big cache_write_1h:big output:big reasoning:big cost_nusd:big saved_nusd:big queue_s:real "
+    "call_s:real first_token_s:real cache settled:bool outcome context_tokens:big cited_tokens:big score:real facts",
+)
+LEDGER_SUM = _table("ledger_sum", "quarter_at:big tenant session calls:big tokens:big cost_nusd:big saved_nusd:big")

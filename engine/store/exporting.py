@@ -14,6 +14,7 @@ from engine.store.columns import (
     COMMAND,
     DECISION,
     DUPLICATE,
+    LEDGER,
     LOG_LINE,
     NODE,
     PLAN_VERSION,
@@ -24,7 +25,7 @@ from engine.store.columns import (
 from engine.store.engines import Database
 
 _PAGE = 500
-_JSON = frozenset({"source", "parents", "inputs", "outputs", "result", "error", "figures", "arguments"})
+_JSON = frozenset({"source", "parents", "inputs", "outputs", "result", "error", "figures", "arguments", "facts"})
 _REFERENCE = re.compile(r'"ref"\s*:\s*"([0-9a-f]{64})"')
 _ORDER: tuple[tuple[TableClause, tuple[str, ...]], ...] = (
     (RUN_TAG, ("tag",)),
@@ -33,6 +34,7 @@ _ORDER: tuple[tuple[TableClause, tuple[str, ...]], ...] = (
     (ATTEMPT, ("step_no", "item", "attempt")),
     (DUPLICATE, ("number",)),
     (DECISION, ("number",)),
+    (LEDGER, ("step_no", "item", "attempt", "id")),
     (COMMAND, ("id",)),
     (LOG_LINE, ("number",)),
 )

@@ -16,8 +16,9 @@ from sqlalchemy import ColumnElement, Connection, delete, exc, func, select, tex
 from engine.artefacts.store import GRACE_S, ArtefactStore
 from engine.errors import Conflict, UsageError
 from engine.scheduling.records import RunState
-from engine.store.columns import IS_TOP, NOT_FINAL, PLAN_VERSION
+from engine.store.columns import IS_TOP, LEDGER, LEDGER_SUM, NOT_FINAL, PLAN_VERSION
 from engine.store.engines import Database
+from engine.store.ledger import sum_up
 from engine.store.views import FINAL_STATES
 from engine.store.writing import ATTEMPT, DECISION, DUPLICATE, LOG_LINE, NODE, RUN
 
@@ -94,6 +95,8 @@ def delete_tenant(database: Database, artefacts: ArtefactStore, tenant: str, *, 
         run_ids = tuple(connection.scalars(select(RUN.c.id).where(of_tenant).order_by(RUN.c.id)))
     for run_id in run_ids:
         _delete_run(database, run_id)
+    with database.writing(f"delete what tenant {tenant} spent") as connection:
+        connection.execute(delete(LEDGER_SUM).where(LEDGER_SUM.c.tenant == tenant))
     _delete_unused_plans(database)
     # Inputs on their way to a body are artefacts that no row refers to: those of the tenant go as well.
     count, size = artefacts.sweep(_referenced(database), grace_s=_oldest_unfinished_s(database, now))
@@ -126,7 +129,8 @@ def _delete_run(database: Database, run_id: str) -> None:
     for child in below:
         _delete_run(database, child)
     with database.writing(f"delete run {run_id}") as connection:
-        for each in (NODE, ATTEMPT, DUPLICATE, DECISION, LOG_LINE):
+        sum_up(connection, run_id)  # budgets of a month outlast a run of a week
+        for each in (NODE, ATTEMPT, DUPLICATE, DECISION, LOG_LINE, LEDGER):
             connection.execute(delete(each).where(each.c.run_id == run_id))
         connection.execute(delete(RUN).where(RUN.c.id == run_id))  # steps, tags and commands go with it
 

@@ -261,6 +261,61 @@ class LearnedGeneration(SQLModel, table=True):
     generation: int = Field(sa_type=BigInteger)
 
 
+class Ledger(SQLModel, table=True):
+    """What one model call or tool invocation used and cost; see ``engine.costs.entry``.
+
+    Everything else that is told of an entry is a join away: the attempt, its step and run. Money is in
+    nano-dollars; ``facts`` is JSON text.
+    """
+
+    __tablename__ = "ledger"
+    __table_args__ = (Index("ledger_at", "at"), {"sqlite_with_rowid": False})
+
+    run_id: str = Field(primary_key=True, sa_type=Text)
+    id: str = Field(primary_key=True, sa_type=Text)
+    step_no: int = Field(sa_type=Integer)
+    item: int = Field(sa_type=Integer)
+    attempt: int = Field(sa_type=Integer)
+    at: float = Field(sa_type=Double)
+    kind: str = Field(sa_type=Text)
+    name: str = Field(sa_type=Text)
+    provider: str = Field(sa_type=Text)
+    purpose: str = Field(sa_type=Text)
+    input: int = Field(sa_type=BigInteger)
+    cache_read: int = Field(sa_type=BigInteger)
+    cache_write_5m: int = Field(sa_type=BigInteger)
+    cache_write_1h: int = Field(sa_type=BigInteger)
+    output: int = Field(sa_type=BigInteger)
+    reasoning: int = Field(sa_type=BigInteger)
+    cost_nusd: int = Field(sa_type=BigInteger)
+    saved_nusd: int = Field(sa_type=BigInteger)
+    queue_s: float = Field(sa_type=Double)
+    call_s: float = Field(sa_type=Double)
+    first_token_s: float | None = Field(sa_type=Double)
+    cache: str = Field(sa_type=Text)
+    settled: bool = Field(sa_type=Boolean)
+    outcome: str = Field(sa_type=Text)
+    context_tokens: int = Field(sa_type=BigInteger)
+    cited_tokens: int | None = Field(sa_type=BigInteger)
+    score: float | None = Field(sa_type=Double)
+    facts: str = Field(sa_type=Text)
+
+
+class LedgerSum(SQLModel, table=True):
+    """What runs that were deleted had spent, by quarter of an hour (its start), for budgets of periods."""
+
+    __tablename__ = "ledger_sum"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    quarter_at: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    tenant: str = Field(primary_key=True, sa_type=Text)
+    session: str = Field(primary_key=True, sa_type=Text)
+    calls: int = Field(sa_type=BigInteger)
+    tokens: int = Field(sa_type=BigInteger)
+    cost_nusd: int = Field(sa_type=BigInteger)
+    saved_nusd: int = Field(sa_type=BigInteger)
+
+
 class PausedQueue(SQLModel, table=True):
     """A queue to which nothing is dispatched until its row is gone."""
 
