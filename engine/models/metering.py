@@ -250,7 +250,7 @@ def _why(error: BaseException) -> str:
     return str(error)[:300] if isinstance(error, ProviderFailure) else type(error).__name__
 
 
-_backoff = tenacity.wait_exponential_jitter(initial=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, jitter=_FIRST_WAIT_S)
+_backoff = tenacity.wait_exponential_jitter(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, jitter=_FIRST_WAIT_S)
 
 
 def _wait_s(state: tenacity.RetryCallState) -> float:

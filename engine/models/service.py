@@ -73,6 +73,13 @@ class Parts:
                 found = self._clients[(provider, key)] = open_client(provider, key)
             return found
 
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
 
 class Models:
     """Models, as one attempt may use them.

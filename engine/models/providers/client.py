@@ -51,6 +51,9 @@ class Client(Protocol):
     def embed(self, model: Model, texts: Sequence[str], progress: Progress) -> Vectors:
         """A vector for each text."""
 
+    def close(self) -> None:
+        """Close its connections."""
+
 
 def open_client(provider: Provider, key: str | None) -> Client:
     """A client of ``provider`` that sends ``key`` to its host alone.

@@ -44,6 +44,10 @@ class OpenAIForm:
             http_client=httpx2.Client(follow_redirects=False, limits=httpx2.Limits(max_connections=None)),
         )
 
+    def close(self) -> None:
+        """Close its connections."""
+        self._openai.close()
+
     def ask(self, model: Model, request: Request, progress: Progress) -> Reply:
         """Streamed where the provider can."""
         arguments = self._arguments(model, request)

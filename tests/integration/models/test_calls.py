@@ -1,0 +1,230 @@
+"""Calls over the real library to the simulated server: ledger, bill, retries, cuts, repairs, keys."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from engine.errors import Cancelled, Permanent, Retryable
+from engine.models.failures import InvalidAnswer
+from engine.models.request import Message, Request, Tool
+from tests.services.metered import Metered
+from tests.services.models import Fault, Simulated, SimulatedModels
+from tests.services.stack import until
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"amount": {"type": "integer"}},
+    "required": ["amount"],
+    "additionalProperties": False,
+}
+KEY = "sk-very-secret-0123456789"
+
+
+@pytest.fixture
+def server() -> Iterator[SimulatedModels]:
+    with SimulatedModels({"small": Simulated(), "thinker": Simulated(reasoning="high", reasoning_tokens=5)}) as started:
+        yield started
+
+
+Opened = Callable[..., Metered]
+
+
+@pytest.fixture
+def opened() -> Iterator[Opened]:
+    """Makes ``Metered`` with these arguments, and closes it."""
+    with ExitStack() as stack:
+
+        def make(*args: Any) -> Metered:
+            metered = Metered(*args)
+            stack.callback(metered.parts.close)
+            return metered
+
+        yield make
+
+
+def question(text: str = "What is the capital of France?", model: str = "simulated/small", **more: object) -> Request:
+    return Request((Message("user", text),), model, 200, **more)  # type: ignore[arg-type]
+
+
+def test_the_ledger_sums_to_what_the_server_bills(server: SimulatedModels, opened: Opened) -> None:
+    metered = opened(server.economy())
+    models = metered.models()
+    server.recorded["capital of France"] = "Paris"
+    answer = models.ask(question())
+    models.ask(question("something else", "simulated/thinker"))
+    assert answer.text == "Paris"
+    assert answer.first_token_s is not None and 0 < answer.first_token_s <= answer.call_s
+    assert metered.cost_nusd == server.billed_nusd() > 0
+    assert metered.ledger[1].usage.reasoning == 5
+    assert [entry.settled for entry in metered.ledger] == [True, True]
+    assert [each.settled_nusd for each in metered.reservations] == [entry.cost_nusd for entry in metered.ledger]
+
+
+def test_a_shared_prefix_is_billed_as_read_from_the_cache(server: SimulatedModels, opened: Opened) -> None:
+    metered = opened(server.economy())
+    models = metered.models()
+    shared = Message("system", "All rules of this house. " * 400, stable=True)
+    for asked in ("one", "two"):
+        models.ask(Request((shared, Message("user", asked)), "simulated/small", 50))
+    first, second = metered.ledger
+    assert first.usage.cache_read == 0 and second.usage.cache_read > 1500
+    assert metered.cost_nusd == server.billed_nusd()
+
+
+def test_a_busy_provider_is_asked_again_when_it_says(server: SimulatedModels, opened: Opened) -> None:
+    server.faults += [Fault("status", status=429, retry_after="0"), Fault("status", status=503, retry_after="0")]
+    metered = opened(server.economy())
+    metered.models().ask(question())
+    assert [entry.outcome for entry in metered.ledger] == ["failed", "failed", "ok"]
+    assert [entry.cost_nusd > 0 for entry in metered.ledger] == [False, False, True]
+    assert metered.cost_nusd == server.billed_nusd()
+
+
+def test_a_wait_longer_than_the_time_left_is_not_waited_for(server: SimulatedModels, opened: Opened) -> None:
+    server.faults.append(Fault("status", status=429, retry_after="120"))
+    metered = opened(server.economy())
+    with pytest.raises(Retryable, match="429") as caught:
+        metered.models(timeout_s=30).ask(question())
+    assert caught.value.delay_s == 120
+    assert server.calls == 1
+
+
+def test_a_refused_call_is_not_repeated(server: SimulatedModels, opened: Opened) -> None:
+    server.faults.append(Fault("status", status=400))
+    metered = opened(server.economy())
+    with pytest.raises(Permanent, match="simulated answered 400"):
+        metered.models().ask(question())
+    assert server.calls == 1 and metered.cost_nusd == 0
+
+
+def test_an_answer_that_breaks_off_is_paid_as_seen_and_asked_again(server: SimulatedModels, opened: Opened) -> None:
+    server.faults.append(Fault("disconnect", after_tokens=9))
+    metered = opened(server.economy(tries=2))
+    metered.models().ask(question("many words " * 40))
+    cut, whole = metered.ledger
+    assert (cut.outcome, cut.settled, whole.outcome) == ("cut", False, "ok")
+    assert cut.cost_nusd > 0 and cut.usage.output > 0
+    assert whole.cost_nusd == server.log[-1].input * 1000 + server.log[-1].output * 4000
+
+
+def test_an_answer_that_is_no_json_is_asked_again(server: SimulatedModels, opened: Opened) -> None:
+    server.faults.append(Fault("malformed"))
+    metered = opened(server.economy(streaming=False))
+    metered.models().ask(question())
+    first, second = metered.ledger
+    assert (first.outcome, first.settled, second.outcome) == ("cut", False, "ok")
+    assert first.cost_nusd == metered.reservations[0].ceiling_nusd, "what it did is not known, so that all is counted"
+
+
+def test_a_stop_cuts_a_stream_and_what_was_seen_is_paid(server: SimulatedModels, opened: Opened) -> None:
+    server.models["small"] = Simulated(tokens_per_s=50, output_tokens=5000)
+    metered = opened(server.economy())
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            metered.models().ask(Request((Message("user", "go on"),), "simulated/small", 8000))
+        except BaseException as error:
+            failed.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert server.opened.wait(20)
+    metered.stopped = True
+    asking.join(20)
+    assert isinstance(failed[0], Cancelled)
+    entry = metered.ledger[0]
+    assert (entry.outcome, entry.settled) == ("cut", False)
+    assert metered.reservations[0].settled_nusd == entry.cost_nusd < metered.reservations[0].ceiling_nusd
+    until(lambda: server.log, 20, "the server notices that its caller left")
+    assert not server.log[0].whole
+
+
+def test_a_call_ends_with_its_time(server: SimulatedModels, opened: Opened) -> None:
+    server.faults.append(Fault("slow", seconds=5))
+    metered = opened(server.economy())
+    with pytest.raises(Retryable, match="longer than the call may take"):
+        metered.models(timeout_s=0.3).ask(question())
+    assert metered.ledger[0].outcome == "cut"
+
+
+def test_data_that_misses_its_schema_is_repaired_once(server: SimulatedModels, opened: Opened) -> None:
+    server.answer = lambda asked: '{"amount": 7}' if "cannot be used" in asked.text else '```json\n{"amount": "x"}\n```'
+    metered = opened(server.economy())
+    answer = metered.models().ask(question(schema=SCHEMA))
+    assert (answer.data, answer.repaired) == ({"amount": 7}, True)
+    assert [(entry.purpose, entry.outcome) for entry in metered.ledger] == [("answer", "invalid"), ("repair", "ok")]
+    assert answer.cost_nusd == metered.cost_nusd == server.billed_nusd()
+
+
+def test_data_that_misses_it_twice_is_an_error_that_says_why(server: SimulatedModels, opened: Opened) -> None:
+    server.answer = lambda asked: '{"amount": "x"}'
+    metered = opened(server.economy())
+    with pytest.raises(InvalidAnswer, match=r"\$\.amount.*not of type 'integer'"):
+        metered.models().ask(question(schema=SCHEMA))
+    assert [entry.outcome for entry in metered.ledger] == ["invalid", "invalid"]
+
+
+def test_a_server_that_tells_no_usage_is_counted_here(server: SimulatedModels, opened: Opened) -> None:
+    server.faults.append(Fault("no_usage"))
+    metered = opened(server.economy())
+    metered.models().ask(question())
+    entry = metered.ledger[0]
+    assert (entry.outcome, entry.settled) == ("ok", False)
+    assert entry.usage.input > 0 and entry.usage.output > 0
+
+
+def test_a_key_goes_to_its_provider_and_nowhere_else(server: SimulatedModels, opened: Opened) -> None:
+    server.keys = {KEY}
+    metered = opened(server.economy(key="simulated_key"), {"simulated_key": KEY})
+    metered.models().ask(question())
+    assert server.seen_keys == {KEY}
+    assert KEY not in json.dumps(metered.notes) and KEY not in repr(metered.parts)
+
+
+def test_a_refused_key_is_named_and_not_told(server: SimulatedModels, opened: Opened) -> None:
+    server.keys = set()
+    metered = opened(server.economy(key="simulated_key"), {"simulated_key": KEY})
+    with pytest.raises(Permanent, match="simulated_key") as caught:
+        metered.models().ask(question())
+    shown = f"{caught.value!r} {caught.value.__cause__!r} {json.dumps(metered.notes)}"
+    assert KEY not in shown
+
+
+def test_a_missing_key_is_named_before_anything_is_sent(server: SimulatedModels, opened: Opened) -> None:
+    metered = opened(server.economy(key="simulated_key"))
+    with pytest.raises(Permanent, match="simulated_key"):
+        metered.models().ask(question())
+    assert server.calls == 0
+
+
+def test_a_text_that_does_not_fit_is_refused_before_it_costs(server: SimulatedModels, opened: Opened) -> None:
+    economy = server.economy()
+    economy["models"]["simulated/small"]["context_tokens"] = 1000
+    metered = opened(economy)
+    with pytest.raises(Permanent, match="do not fit"):
+        metered.models().ask(question("word " * 5000))
+    assert server.calls == 0
+
+
+def test_texts_are_embedded_and_paid(server: SimulatedModels, opened: Opened) -> None:
+    server.models["embed"] = Simulated(output_usd=0.0)
+    metered = opened(server.economy())
+    vectors = metered.models().embed([f"text {n}" for n in range(200)], "simulated/embed")
+    assert len(vectors) == 200 and vectors[0] != vectors[1]
+    assert [entry.purpose for entry in metered.ledger] == ["embed", "embed"]
+    assert metered.cost_nusd == server.billed_nusd() > 0
+
+
+def test_tools_are_declared_and_counted_in_what_is_reserved(server: SimulatedModels, opened: Opened) -> None:
+    metered = opened(server.economy())
+    plain = question()
+    metered.models().ask(plain)
+    metered.models().ask(question(tools=(Tool("look", "Looks it up.", {"type": "object"}),)))
+    assert metered.reservations[1].tokens > metered.reservations[0].tokens + 1000
