@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from engine.api.endings import ended
+from engine.api.endings import Listeners
 from engine.clock import SystemClock
 from engine.errors import Conflict, Unavailable
 from engine.ids import new_run_id, shard_of
@@ -62,6 +62,7 @@ class Client:
         self.store = RunStore(settings.database_url)
         self._artefacts: ArtefactStore | None = None
         self._hot: tuple[str, RedisHotState] | None = None
+        self._listeners = Listeners(settings.namespace)
 
     def __enter__(self) -> Client:
         return self
@@ -73,6 +74,7 @@ class Client:
         """Close every connection."""
         if self._hot is not None:
             self._hot[1].close()
+        self._listeners.close()
         self.store.close()
 
     def submit(
@@ -159,7 +161,7 @@ class Client:
             reuse=reuse,
         )
         stored, _ = self.store.submit(new)
-        self.wake(stored)
+        self._wake(stored)
         return stored
 
     def retry(
@@ -308,7 +310,7 @@ class Client:
         found = self.store.get(run)
         if found.state.final:
             return found
-        with ended(self.redis_url, self.settings.namespace, found.id) as told:
+        with self._listeners.ended(self.redis_url, found.id) as told:
             deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
             while True:
                 found = self.store.get(found.id)
@@ -337,12 +339,16 @@ class Client:
 
         Polling finds it otherwise.
         """
-        return self._wake(shard_of(run_id, self.settings.shards))
+        return self._tell((shard_of(run_id, self.settings.shards),))
+
+    def _wake(self, new_run: str) -> None:
+        """Tell the scheduler of a new run's shard which run to take up: all else there may wait."""
+        self._tell((shard_of(new_run, self.settings.shards),), new_run)
 
     def _wake_all(self) -> None:
-        self._wake(*range(self.settings.shards))
+        self._tell(range(self.settings.shards))
 
-    def _wake(self, *shards: int) -> bool:
+    def _tell(self, shards: Iterable[int], new_run: str = "") -> bool:
         url = self.redis_url
         if url is None:
             return False
@@ -352,7 +358,7 @@ class Client:
             self._hot = url, RedisHotState(url, self.settings.namespace)
         try:
             for shard in shards:
-                self._hot[1].wake(shard)
+                self._hot[1].wake(shard, new_run)
         except Unavailable:
             return False  # what is stored stays stored
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from typing import Any, ParamSpec, TypeVar
 
@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.commands.core import Script
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -55,6 +55,26 @@ def connect(url: str, block_s: float = 0.0) -> Client:
 def load_script(client: Client, name: str) -> Script:
     """The script ``scripts/<name>.lua``, called by its digest and loaded again when Redis forgot it."""
     return client.register_script(resources.files(__package__).joinpath(f"scripts/{name}.lua").read_text("utf-8"))
+
+
+def call_each(client: Client, script: Script, calls: Iterable[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+    """The replies to several calls (keys, arguments) of ``script``, in one round trip. They must bear repetition.
+
+    redis-py's own pipelines ask before each round trip whether Redis knows the script; this asks once it does not.
+    """
+    known = list(calls)
+
+    def send() -> list[Any]:
+        with client.pipeline(transaction=False) as pipe:
+            for keys, args in known:
+                pipe.evalsha(script.sha, len(keys), *keys, *args)
+            return pipe.execute()
+
+    try:
+        return send()
+    except NoScriptError:
+        client.script_load(script.script)
+        return send()
 
 
 def translated(function: Callable[P, R]) -> Callable[P, R]:

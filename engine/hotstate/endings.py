@@ -4,28 +4,40 @@ from __future__ import annotations
 
 from redis.client import PubSub
 
-from engine.hotstate.connection import connect, translated
+from engine.hotstate.connection import connect, text, translated
 from engine.hotstate.keys import Keys
 
 
 class Endings:
-    """One run's channel, listened to from ``__init__`` on; close it. Every method may raise ``Unavailable``.
+    """Listens for the end of one run after the other, on one connection. For one thread; close it.
 
-    A message may be missed, so what is waited for is looked up as well.
+    Every method may raise ``Unavailable``: then it is of no more use. A message may be missed, so what is
+    waited for is looked up as well.
     """
 
     @translated
-    def __init__(self, url: str, namespace: str, run_id: str) -> None:
+    def __init__(self, url: str, namespace: str) -> None:
+        self._keys = Keys(namespace)
         self._redis = connect(url)
         self._listener: PubSub = self._redis.pubsub()  # type: ignore[no-untyped-call]  # redis-py
-        self._listener.subscribe(Keys(namespace).ended(run_id))
-        self._listener.get_message(timeout=1.0)  # from its confirmation on nothing is missed
+        self._channel = ""
+
+    @translated
+    def listen(self, run_id: str) -> None:
+        """Hear of this run's end, and of no other's, from now on."""
+        if self._channel:
+            self._listener.unsubscribe(self._channel)  # type: ignore[no-untyped-call]  # redis-py
+        self._channel = self._keys.ended(run_id)
+        self._listener.subscribe(self._channel)
+        while (message := self._listener.get_message(timeout=1.0)) is not None:
+            if message["type"] == "subscribe" and text(message["channel"]) == self._channel:
+                return  # from its confirmation on nothing is missed
 
     @translated
     def wait(self, timeout_s: float) -> bool:
         """Whether the end was told within ``timeout_s`` seconds."""
         message = self._listener.get_message(ignore_subscribe_messages=True, timeout=timeout_s)
-        return message is not None
+        return message is not None and text(message["channel"]) == self._channel
 
     def close(self) -> None:
         """Close the connection."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import orjson
 
 from engine.errors import Unavailable
-from engine.hotstate.connection import connect, load_script, server_run_id, text, translated
+from engine.hotstate.connection import call_each, connect, load_script, server_run_id, text, translated
 from engine.hotstate.keys import Keys
 from engine.runtime.ports import PermitView, WorkerInfo
 from engine.wire import Report, ReportKind, prefetch_field
@@ -84,17 +84,24 @@ class RedisHotState:
         by_run: dict[str, dict[str, str]] = {}
         for run_id, field, token in permits:
             by_run.setdefault(run_id, {})[field] = f"p {token} {epoch}"
-        with self._redis.pipeline(transaction=False) as pipe:
-            for run_id, mapping in by_run.items():
-                for part in _batches(mapping.items()):
-                    if fence is None:
-                        pipe.hset(self._keys.permits(run_id), mapping=dict(part))
-                    else:
-                        keys = [self._keys.fence(fence[0]), self._keys.permits(run_id)]
-                        self._write_permits(keys=keys, args=[fence[1], *chain.from_iterable(part)], client=pipe)
-            taken = pipe.execute()
-        if fence is not None and not all(taken):
-            raise Unavailable(f"permits of shard {fence[0]} are not taken: this scheduler does not lead it in Redis")
+        if fence is None:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for run_id, mapping in by_run.items():
+                    pipe.hset(self._keys.permits(run_id), mapping=dict[Any, Any](mapping))
+                pipe.execute()
+            return
+        shard, leader = fence
+        taken = call_each(
+            self._redis,
+            self._write_permits,
+            (
+                ([self._keys.fence(shard), self._keys.permits(run_id)], [leader, *chain.from_iterable(part)])
+                for run_id, mapping in by_run.items()
+                for part in _batches(mapping.items())
+            ),
+        )
+        if not all(taken):
+            raise Unavailable(f"permits of shard {shard} are not taken: this scheduler does not lead it in Redis")
 
     @translated
     def permits(self, run_id: str, epoch: str) -> dict[str, PermitView]:
@@ -170,9 +177,9 @@ class RedisHotState:
             self._redis.xdel(self._keys.reports(shard), *part)
 
     @translated
-    def wake(self, shard: int) -> None:
-        """Tell the shard's scheduler to look at SQL now; never needed for correctness."""
-        self._redis.xadd(self._keys.reports(shard), {"r": Report(ReportKind.WAKE).to_bytes()})
+    def wake(self, shard: int, run_id: str = "") -> None:
+        """Tell the shard's scheduler to look at SQL now, at a new run if one is named; never needed for correctness."""
+        self._redis.xadd(self._keys.reports(shard), {"r": Report(ReportKind.WAKE, run_id=run_id).to_bytes()})
 
     @translated
     def leases(self, shard: int) -> dict[str, float]:

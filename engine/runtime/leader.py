@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from engine.clock import JumpWatch
-from engine.errors import FlywheelError, NotFound, Unavailable
+from engine.errors import Unavailable
 from engine.runtime import faults
 from engine.runtime.answers import Answers
 from engine.runtime.children import Children
@@ -24,6 +24,7 @@ from engine.runtime.deliveries import Deliveries
 from engine.runtime.inflight import Inflight
 from engine.runtime.intake import Intake
 from engine.runtime.learning import Learning
+from engine.runtime.newcomers import Newcomers
 from engine.runtime.offspring import Offspring
 from engine.runtime.ports import RunRow
 from engine.runtime.prefetching import Prefetching
@@ -51,13 +52,12 @@ from engine.scheduling.events import (
     TimePassed,
     Verdict,
 )  # fmt: skip
-from engine.scheduling.records import Record, RunChanged, RunState
+from engine.scheduling.records import Record
 from engine.scheduling.state import LiveRun, Policy
 from engine.wire import ReportKind
 
 log = structlog.get_logger(__name__)
 
-_TAKE_AT_ONCE = 50
 _AGAIN_S = 0.02
 
 
@@ -82,6 +82,7 @@ class Leader:
         self._rooms = Rooms(shard, world, limits)
         offspring = Offspring(self._values, self._answers, world.clock)
         self._children = Children(shard, epoch, world, offspring, runs, rows)
+        self._newcomers = Newcomers(shard, world, self._core, self._rows, self._absorb, self._taken_up)
         self._uncommitted: list[Record] = []
         self._requests: deque[Request] = deque()
         self._effects: deque[Effect] = deque()
@@ -106,6 +107,7 @@ class Leader:
             log.warning("clock.jumped", shard=self._shard, seconds=jumped_s)
             self._core.clock_jumped(jumped_s)
         events = self._read()
+        self._take_named()
         now = self._world.clock.monotonic()
         if now >= self._poll_at:
             self._poll_at = now + self._pace.poll_s
@@ -130,7 +132,7 @@ class Leader:
         A report of a run that is not in memory would be taken for one that came too late.
         """
         self._rooms.paused = self._world.journal.paused_queues()
-        self._loaded = not self._take_up_new()
+        self._loaded = not self._newcomers.take_all()
         self._commit()
 
     # --- in -------------------------------------------------------------------------------------
@@ -145,55 +147,38 @@ class Leader:
             return []
         events: list[Event] = []
         for report in reports:
-            if report.kind is ReportKind.WAKE:
-                self._poll_at = float("-inf")
-            else:
+            if report.kind is not ReportKind.WAKE:
                 told, lines = events_of(report)
                 self._uncommitted += lines
                 events += told
+            elif report.run_id:
+                self._newcomers.name(report.run_id)
+            else:
+                self._poll_at = float("-inf")
         return events
+
+    def _take_named(self) -> None:
+        try:
+            if self._newcomers.take_named():
+                return
+        except Unavailable as error:
+            self._complain("journal.unavailable", error)
+        self._poll_at = float("-inf")
 
     def _poll(self) -> list[Event]:
         try:
-            self._take_up_new()
+            self._newcomers.take_all()
             commands = self._world.journal.commands(self._shard)
             self._rooms.paused = self._world.journal.paused_queues()
             for command in commands:
                 if command.run_id not in self._core.runs:
-                    self._take_up_named(command.run_id)
+                    self._newcomers.take_commanded(command.run_id)
         except Unavailable as error:
             self._complain("journal.unavailable", error)
             return []
         return [Commanded(command.id, command.run_id, command.kind, command.arguments) for command in commands]
 
-    def _take_up_new(self) -> bool:
-        """Take up runs that are not in memory; whether there were any."""
-        rows = self._world.journal.unfinished_runs(self._shard, self._core.runs.keys())[:_TAKE_AT_ONCE]
-        for row in rows:
-            self._take_up(row)
-        return bool(rows)
-
-    def _take_up_named(self, run_id: str) -> None:
-        """Take up a run that a command names and that has not been noticed yet, if it has not ended."""
-        try:
-            self._take_up(self._world.journal.load(run_id).run)
-        except NotFound:
-            log.warning("command.for_no_run", run=run_id)
-
-    def _take_up(self, row: RunRow) -> None:
-        if row.state.final:
-            return
-        try:
-            plan = self._world.compiled(row.plan_version)
-        except Unavailable:
-            raise
-        except FlywheelError as error:
-            reason = f"its stored plan does not compile: {error}"
-            self._uncommitted.append(RunChanged(row.id, RunState.FAILED, reason, self._world.clock.now()))
-            return
-        snapshot = self._world.journal.load(row.id)
-        self._rows[row.id] = row
-        self._absorb(self._core.take(snapshot, plan, self._world.clock.now()))
+    def _taken_up(self, row: RunRow) -> None:
         self._children.taken_up(row)
         if self._inflight.may_hold(self._core.runs[row.id]):
             self._to_adopt.append(row.id)
@@ -318,7 +303,7 @@ class Leader:
         try:
             rows, events = self._children.start()
             for row in rows:
-                self._take_up(row)
+                self._newcomers.take(row)
         except Unavailable as error:
             self._complain("journal.unavailable", error)
             return
@@ -362,7 +347,7 @@ class Leader:
         below = self._children.living(run)
         for row in below:
             if row.id not in self._core.runs:
-                self._take_up(row)
+                self._newcomers.take(row)
         living, events = self._children.stopping(run, below)
         self._absorb(self._core.decide(events, self._world.clock.now()))
         return None if living is None else self._inflight.revoke(run, living)
@@ -379,7 +364,7 @@ class Leader:
 
     def _idle_s(self) -> float:
         """Seconds that may be spent waiting for a report."""
-        if self._full:
+        if self._full or self._newcomers.waiting:
             return 0.0
         now = self._world.clock.monotonic()
         waits = [self._poll_at - now, self._inspect_at - now]

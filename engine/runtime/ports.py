@@ -55,6 +55,12 @@ class Journal(Protocol):
     def unfinished_runs(self, shard: int, known: Collection[str]) -> Sequence[RunRow]:
         """The shard's runs with no final state whose ids are not in ``known``, oldest first."""
 
+    def new_run(self, shard: int, run_id: str) -> RunSnapshot | None:
+        """A run of the shard of which nothing but its submission is stored; ``None`` for any other.
+
+        A shorter way to one that was named than ``unfinished_runs`` and ``load``, which find them all.
+        """
+
     def start_children(self, shard: int, epoch: int, children: Sequence[NewChild]) -> None:
         """Store runs that stand for nodes, with their plans, in one transaction. Raises ``Fenced``.
 

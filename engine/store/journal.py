@@ -67,6 +67,10 @@ class SqlJournal:
         """The shard's runs with no final state whose ids are not in ``known``, oldest first."""
         return loading.unfinished_runs(self.database, shard, known)
 
+    def new_run(self, shard: int, run_id: str) -> RunSnapshot | None:
+        """A run of the shard of which nothing but its submission is stored; ``None`` for any other."""
+        return loading.new_run(self.database, shard, run_id)
+
     def start_children(self, shard: int, epoch: int, children: Sequence[NewChild]) -> None:
         """Store runs that stand for nodes, with their plans, in one transaction. Raises ``Fenced``."""
         with self.database.writing(f"start {len(children)} runs in shard {shard}") as connection:

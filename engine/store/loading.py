@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, func, select, text
+from sqlalchemy import Connection, Row, bindparam, exists, func, select, text
 
 from engine.errors import NotFound
 from engine.runtime.ports import AttemptRow, ChildEnd, ChildOf, CommandRow, RunRow, RunSnapshot, StepRow
@@ -34,6 +34,25 @@ _ATTEMPT_COLUMNS = tuple(
     ATTEMPT.c[name]
     for name in ("step_no", "item", "attempt", "kind", "queue", "dispatched_at", "begun_at", "outcome", "retry_at")
 )
+
+
+# Built once: making a statement costs several times what running it does.
+_NEW_RUN = select(*_RUN_COLUMNS).where(
+    RUN.c.id == bindparam("run_id"), RUN.c.shard == bindparam("shard"), RUN.c.state == RunState.PENDING.value,
+    ~exists().where(STEP.c.run_id == bindparam("run_id"), STEP.c.state != StepState.WAITING.value),
+    ~exists().where(NODE.c.run_id == bindparam("run_id")),
+)  # fmt: skip
+
+
+def new_run(database: Database, shard: int, run_id: str) -> RunSnapshot | None:
+    """A run of the shard of which nothing but its submission is stored; ``None`` for any other.
+
+    A pending run was never taken up, so that no attempt of it is stored; rows of steps that have ended and
+    of nodes are what it takes over from an earlier one.
+    """
+    with database.reading(f"read run {run_id}") as connection:
+        row = connection.execute(_NEW_RUN, {"run_id": run_id, "shard": shard}).one_or_none()
+    return None if row is None else RunSnapshot(_run_row(row), [], [], [], [])
 
 
 def unfinished_runs(database: Database, shard: int, known: Collection[str]) -> Sequence[RunRow]:

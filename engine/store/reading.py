@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, Select, select, text
+from sqlalchemy import Connection, Row, Select, bindparam, select, text
 
 from engine.errors import NotFound, UsageError
 from engine.scheduling.records import RunState
@@ -28,6 +28,18 @@ _TAGS_A_QUERY = 500
 RUN_COLUMNS = tuple(RUN.c[field.name] for field in fields(RunView) if field.name != "tags")
 
 
+# Built once, for those who ask often: making a statement costs several times what running it does.
+_IDS_FROM = (
+    select(RUN.c.id)
+    .where(RUN.c.id >= bindparam("name"), RUN.c.id < bindparam("beyond"))
+    .order_by(RUN.c.id.desc())
+    .limit(_CANDIDATES_SHOWN + 1)
+)
+_ONE_RUN = select(*RUN_COLUMNS).where(RUN.c.id == bindparam("run_id"))
+_VALUES = select(RUN.c.inputs, RUN.c.outputs).where(RUN.c.id == bindparam("run_id"))
+_TAGS_OF_ONE = select(RUN_TAG.c.tag).where(RUN_TAG.c.run_id == bindparam("run_id")).order_by(RUN_TAG.c.tag)
+
+
 def find_run_id(connection: Connection, name: str) -> str:
     """The id that ``name`` stands for: an id, a unique beginning of one, or ``@last``.
 
@@ -42,8 +54,7 @@ def find_run_id(connection: Connection, name: str) -> str:
             raise NotFound("there is no run yet")
         return str(newest)
     # A range, not LIKE: it takes no pattern from the caller and uses the primary key everywhere.
-    beginning = select(RUN.c.id).where(RUN.c.id >= name, RUN.c.id < name + "\U0010ffff").order_by(RUN.c.id.desc())
-    found = list(connection.scalars(beginning.limit(_CANDIDATES_SHOWN + 1))) if name else []
+    found = list(connection.scalars(_IDS_FROM, {"name": name, "beyond": name + "\U0010ffff"})) if name else []
     if name in found or len(found) == 1:
         return name if name in found else str(found[0])
     if not found:
@@ -60,7 +71,8 @@ def get(database: Database, name: str) -> RunView:
 
 def run_view(connection: Connection, run_id: str) -> RunView:
     """One run by its whole id, which exists."""
-    return _views(connection, select(*RUN_COLUMNS).where(RUN.c.id == run_id))[0]
+    row = connection.execute(_ONE_RUN, {"run_id": run_id}).one()
+    return _view(row, connection.scalars(_TAGS_OF_ONE, {"run_id": run_id}))
 
 
 def list_runs(
@@ -112,7 +124,7 @@ def inputs_and_outputs(database: Database, name: str) -> tuple[Value, Value | No
     """A run's inputs, and its outputs once it ended with some; both still packed."""
     with database.reading(f"read outputs of run {name}") as connection:
         run_id = find_run_id(connection, name)
-        inputs, outputs = connection.execute(select(RUN.c.inputs, RUN.c.outputs).where(RUN.c.id == run_id)).one()
+        inputs, outputs = connection.execute(_VALUES, {"run_id": run_id}).one()
     return orjson.loads(inputs), None if outputs is None else orjson.loads(outputs)
 
 

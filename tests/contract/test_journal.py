@@ -221,3 +221,14 @@ def test_a_batch_may_mix_runs(journal: SqlJournal, epoch: int, runs: RunStore) -
     ids = [runs.submit(new_run(plan=one_step))[0] for _ in range(3)]
     journal.commit(0, epoch, [record for run_id in ids for record in node_done(run_id, 0)])
     assert [journal.load(run_id).nodes for run_id in ids] == [[(0, 0, NodeState.SUCCEEDED)]] * 3
+
+
+def test_a_run_of_which_only_its_submission_is_stored_is_found_in_one_look(
+    journal: SqlJournal, epoch: int, run_id: str
+) -> None:
+    found = journal.new_run(0, run_id)
+    assert found == journal.load(run_id)
+    assert journal.new_run(1, run_id) is None, "it belongs to another shard"
+    assert journal.new_run(0, "r_none") is None
+    journal.commit(0, epoch, [RunChanged(run_id, RunState.RUNNING, "taken up", NOW)])
+    assert journal.new_run(0, run_id) is None, "it was taken up: all that is stored of it counts"

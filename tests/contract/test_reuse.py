@@ -63,6 +63,7 @@ def test_a_retry_keeps_what_succeeded_and_runs_the_rest(
 
     retried, _ = runs.submit(new_run(reuse=reuse))
 
+    assert journal.new_run(0, retried) is None, "what it takes over counts"
     snapshot = journal.load(retried)
     assert [(step.step_no, step.state, step.count) for step in snapshot.steps] == [
         (0, StepState.SUCCEEDED, 1),

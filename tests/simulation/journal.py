@@ -20,6 +20,7 @@ from engine.scheduling.records import (
     PermitsGone,
     Record,
     RunChanged,
+    RunState,
     StepExpanded,
     StepFinished,
     StepState,
@@ -114,6 +115,12 @@ class SimJournal:
 
     def unfinished_runs(self, shard: int, known: Collection[str]) -> Sequence[RunRow]:
         return [row for row in self.runs.values() if not row.state.final and row.id not in known]
+
+    def new_run(self, shard: int, run_id: str) -> RunSnapshot | None:
+        row = self.runs.get(run_id)
+        if row is None or row.state is not RunState.PENDING or any(key[0] == run_id for key in self.nodes):
+            return None
+        return RunSnapshot(row, [], [], [])
 
     def start_children(self, shard: int, epoch: int, children: Sequence[NewChild]) -> None:
         self._fence(epoch)

@@ -20,11 +20,12 @@ from engine.dag.compiled import CompiledPlan
 from engine.errors import Unavailable
 from engine.learning.knowledge import Knowledge
 from engine.runtime import faults as fault_points
-from engine.runtime import inflight, inspection, leader, learning, server, service
+from engine.runtime import inflight, inspection, leader, learning, newcomers, server, service
 from engine.runtime.ports import CommandRow, NewChild, RunRow
 from engine.runtime.world import Limits, Pace, Rate
 from engine.scheduling.records import AttemptKind, Record, RunState
 from engine.scheduling.state import Policy
+from engine.wire import Report, ReportKind
 from tests.simulation.audit import Audit
 from tests.simulation.broker import SimBroker
 from tests.simulation.copies import Copies
@@ -171,9 +172,15 @@ class Simulation:
                 run_id, "default", "main", "random", version, '{"v":{}}', chance.choice((0, 0, 5)), RunState.PENDING,
                 "", EPOCH, deadline_at if disturbed else None,
             )  # fmt: skip
-            self.driver.after(chance.choice((0.0, 0.0, chance.uniform(0.0, 3.0))), self.journal.submit, row)
+            named = random.Random(f"{self.seed}/{version}/named").random() < 0.3  # drawn apart, as below
+            self.driver.after(chance.choice((0.0, 0.0, chance.uniform(0.0, 3.0))), self._submit, row, named)
             if disturbed:
                 self._submit_commands(chance, run_id)
+
+    def _submit(self, row: RunRow, named: bool) -> None:
+        self.journal.submit(row)
+        if named:
+            self.redis.append(Report(ReportKind.WAKE, run_id=row.id))
 
     def _add_sub_plans(self, version: str) -> None:
         """Some steps become segments, or runs of plans of their own. Drawn apart, so that other worlds stay."""
@@ -311,10 +318,12 @@ def _adopted(journal: SimJournal) -> int:
 def _engine_in(sim: Simulation) -> Iterator[None]:
     """The engine's fault points and logs lead into ``sim``."""
     quiet = _Log(sim)
-    kept = fault_points.point, leader.log, inflight.log, service.log, inspection.log, server.log, learning.log
+    kept = (
+        fault_points.point, leader.log, inflight.log, service.log, inspection.log, server.log, learning.log, newcomers.log,
+    )  # fmt: skip
     typical_s, branch = Knowledge.typical_s, Knowledge.branch
     fault_points.point = sim.point
-    leader.log = inflight.log = service.log = inspection.log = server.log = learning.log = quiet
+    leader.log = inflight.log = service.log = inspection.log = server.log = learning.log = newcomers.log = quiet
     if sim.durations_known:
         Knowledge.typical_s = lambda self, *kind: typical_s(self, *kind) or 0.01  # type: ignore[method-assign]
     if sim.speculates:
@@ -330,6 +339,7 @@ def _engine_in(sim: Simulation) -> Iterator[None]:
         Knowledge.bodies, Knowledge.quantile_s = bodies, quantile_s  # type: ignore[method-assign]
         (
             fault_points.point, leader.log, inflight.log, service.log, inspection.log, server.log, learning.log,
+            newcomers.log,
         ) = kept  # fmt: skip
         Knowledge.typical_s, Knowledge.branch = typical_s, branch  # type: ignore[method-assign]
 

@@ -90,6 +90,11 @@ def test_scripts_come_back_after_they_were_flushed(faces: Faces) -> None:
     faces.claim()
     faces.server.client.script_flush()
     assert faces.begin()
+    _, marker = faces.scheduler.epoch()
+    assert faces.scheduler.lead(0, 1, marker)
+    faces.server.client.script_flush()
+    faces.scheduler.write_permits(faces.epoch, [("r_1", "0:1", "tok"), ("r_2", "0:0", "tok")], (0, 1))
+    assert faces.claim("0:1") == [True], "several calls in one round trip too"
 
 
 def test_a_permit_that_the_append_only_file_brings_back_is_refused(fragile: Faces) -> None:

@@ -7,7 +7,9 @@ import time
 
 import pytest
 
+from engine.api.endings import Listeners
 from engine.errors import Unavailable
+from engine.hotstate.endings import Endings
 from engine.hotstate.scheduler import RedisHotState
 from engine.runtime.ports import WorkerInfo
 from engine.wire import NodeReport, Outcome, Report, ReportKind
@@ -30,10 +32,10 @@ def test_reports_are_read_in_order_and_deleted_when_committed(faces: Faces) -> N
 
 
 def test_reading_waits_for_the_first_report_and_no_longer(faces: Faces) -> None:
-    threading.Timer(0.1, faces.scheduler.wake, [0]).start()
+    threading.Timer(0.1, faces.scheduler.wake, [0, "r_7"]).start()
     started = time.monotonic()
     [(_, report)] = faces.scheduler.read_reports(0, "0", 10, 5.0)
-    assert report is not None and report.kind is ReportKind.WAKE
+    assert report is not None and report.kind is ReportKind.WAKE and report.run_id == "r_7"
     assert time.monotonic() - started < 2
     assert faces.scheduler.read_reports(1, "0", 10, 0.05) == []
 
@@ -147,3 +149,29 @@ def test_nobody_listening_is_unavailable() -> None:
 def test_a_reported_attempt_may_use_every_field() -> None:
     report = Report(ReportKind.DONE, "tok", "r_1", 3, "w", (NodeReport(1, 2, Outcome.CANCELLED, log=("a", "b")),))
     assert Report.from_bytes(report.to_bytes()) == report
+
+
+def test_one_connection_hears_of_one_run_after_the_other(faces: Faces) -> None:
+    endings = Endings(faces.server.url, "t")
+    endings.listen("r_1")
+    faces.scheduler.tell_end("r_1")
+    assert endings.wait(5.0)
+    endings.listen("r_2")
+    faces.scheduler.tell_end("r_1")
+    assert not endings.wait(0.05), "what it no longer listens to is not told"
+    faces.scheduler.tell_end("r_2")
+    assert endings.wait(5.0)
+    endings.close()
+
+
+def test_a_client_waits_again_after_its_connection_was_cut(fragile: Faces) -> None:
+    listeners = Listeners("t")
+    with listeners.ended(fragile.server.url, "r_1"):
+        pass
+    fragile.server.restart()
+    with listeners.ended(fragile.server.url, "r_2") as told:
+        fragile.scheduler.tell_end("r_2")
+        started = time.monotonic()
+        told(30.0)
+        assert time.monotonic() - started < 20.0
+    listeners.close()
