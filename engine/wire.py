@@ -43,6 +43,9 @@ def prefetch_field(step_no: int) -> str:
     return f"ahead:{step_no}"
 
 
+Note = tuple[str, dict[str, Any]]
+"""What a body leaves behind besides its result: its kind, such as ``ledger``, and JSON data."""
+
 INLINE_LIMIT_BYTES = 16 * 1024
 """A value whose JSON text is longer than this travels and rests as an artefact."""
 
@@ -191,6 +194,8 @@ class Delivery:
         Set where this only reads ahead; ``with_`` then holds no more than that takes.
     ahead
         Where the one body finds what was read ahead for it; ``None`` if nothing was.
+    care
+        How model calls are to be made, as ``engine.plan.care.Care`` reads it; ``None`` if nothing is said.
     """
 
     token: str
@@ -217,6 +222,7 @@ class Delivery:
     follows: bool = False
     prefetch: Prefetch | None = None
     ahead: Ahead | None = None
+    care: dict[str, Any] | None = None
 
     def parts(self) -> Iterator[tuple[Delivery, NodeCall]]:
         """Every node in the order in which they run, each with the delivery that it is of: this, or one of ``then``."""
@@ -236,6 +242,7 @@ class Delivery:
             "mark": self.mark_after_s,
             "prefetch": [self.prefetch.limit_bytes, self.prefetch.fresh_s] if self.prefetch else None,
             "ahead": [self.ahead.token, self.ahead.wait_s] if self.ahead else None,
+            "care": self.care,
         }  # fmt: skip
 
     @classmethod
@@ -250,6 +257,7 @@ class Delivery:
             mark_after_s=data.get("mark"),
             prefetch=Prefetch(*data["prefetch"]) if data.get("prefetch") else None,
             ahead=Ahead(*data["ahead"]) if data.get("ahead") else None,
+            care=data.get("care"),
         )  # fmt: skip
         if not data["then"]:
             return head
@@ -258,24 +266,25 @@ class Delivery:
 
 _FollowerJson = list[Any]
 """Step number, path, task, effects, item, attempt, arguments, shared values, timeout, retry rule, given, mark,
-whether it follows."""  # nothing is read ahead of those: they are short
+whether it follows, care."""  # nothing is read ahead of those: they are short
 
 
 def _follower_to_json(it: Delivery) -> _FollowerJson:
     call = it.nodes[0]
     return [
         it.step_no, it.path, it.task, it.effects, call.item, call.attempt, it.with_, it.shared, it.timeout_s,
-        _retry_to_json(it.retry), it.given, it.mark_after_s, it.follows,
+        _retry_to_json(it.retry), it.given, it.mark_after_s, it.follows, it.care,
     ]  # fmt: skip
 
 
 def _follower_from_json(head: Delivery, raw: _FollowerJson) -> Delivery:
-    step_no, path, task, effects, item, attempt, with_, shared, timeout_s, retry, given, mark_after_s, follows = raw
+    step_no, path, task, effects, item, attempt, with_, shared, timeout_s, retry, given, mark_after_s, *rest = raw
+    follows, care = rest
     return replace(
         head, ahead=None,
         step_no=step_no, path=path, task=task, effects=effects, nodes=(NodeCall(item, attempt),), with_=with_,
         shared=shared, timeout_s=timeout_s, retry=_retry_from_json(retry), given=given,
-        mark_after_s=mark_after_s, follows=follows,
+        mark_after_s=mark_after_s, follows=follows, care=care,
     )  # fmt: skip
 
 
@@ -303,7 +312,8 @@ class NodeReport:
     ``result`` is the value's JSON text, ready to be stored; ``None`` unless the outcome is ``ok``.
     ``tries`` are the failed tries before the last one. Times are seconds since the epoch. ``step_no``
     is ``None`` for the step of the report, and a number for one that follows it in a segment.
-    ``prefetched`` is what was read ahead and, of a body, what it used of that.
+    ``prefetched`` is what was read ahead and, of a body, what it used of that. ``notes`` are journaled
+    whatever becomes of the attempt.
     """
 
     item: int
@@ -318,6 +328,7 @@ class NodeReport:
     progress: float | None = None
     step_no: int | None = None
     prefetched: Prefetched | None = None
+    notes: tuple[Note, ...] = ()
 
     def step_within(self, step_no: int) -> int:
         """Number of the step that it speaks of, in a report of, or a delivery to, the step ``step_no``."""
@@ -355,7 +366,7 @@ def _node_to_json(node: NodeReport) -> list[Any]:
         node.item, node.attempt, node.outcome, node.result, node.error.to_json() if node.error else None,
         [[t.error.to_json(), t.begun_at, t.ended_at] for t in node.tries],
         node.begun_at, node.ended_at, node.log, node.progress, node.step_no,
-        [node.prefetched.bytes, node.prefetched.seconds] if node.prefetched else None,
+        [node.prefetched.bytes, node.prefetched.seconds] if node.prefetched else None, node.notes,
     ]  # fmt: skip
 
 
@@ -365,4 +376,5 @@ def _node_from_json(raw: list[Any]) -> NodeReport:
         item, attempt, Outcome(outcome), result, ErrorInfo.from_json(error) if error else None,
         tuple(Try(ErrorInfo.from_json(e), b, d) for e, b, d in tries), begun_at, ended_at, tuple(log), progress,
         step_no, Prefetched(*more[0]) if more and more[0] else None,
+        tuple((kind, data) for kind, data in more[1]) if len(more) > 1 else (),
     )  # fmt: skip

@@ -85,13 +85,18 @@ class Places(BaseModel):
         description="Folders under which the file tasks may write. Narrower than file_roots: whoever can write among "
         "installed packages can run code.",
     )
+    economy: Path | None = Field(
+        default=None,
+        description="YAML file that says what models there are, what they cost, what may be spent and what is kept. "
+        "None: the models and prices that ship, and no limits.",
+    )
     secrets_dir: Path | None = Field(
         default=None,
         description="Folder whose files hold secrets, one each, named as in secret://NAME. None: secrets come from "
         "FLYWHEEL_SECRET_NAME only.",
     )
 
-    @field_validator("home", "secrets_dir")
+    @field_validator("home", "secrets_dir", "economy")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()

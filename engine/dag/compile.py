@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from engine.dag.care import care_of, clause_data
 from engine.dag.compiled import (
     ChildKind,
     ChildRuns,
@@ -91,6 +92,7 @@ def _compiled(plan: Plan, where: Loc, registry: Registry | None, problems: Probl
         names=_renumbered(outputs, order),
         pools={own_pool(plan.name, pool): limit for pool, limit in plan.pools.items()},
         value_of_time_usd_per_h=plan.value_of_time_usd_per_h,
+        budget=clause_data(plan.budget) if plan.budget is not None else None,
         ending=None if ending is None else replace(
             ending,
             goal_names=_renumbered(ending.goal_names, order),
@@ -278,6 +280,7 @@ def _step(
         voting=None if step.vote is None else Voting(step.vote.ballot, step.vote.confidence, step.vote.min),
         child=None if draft.child is None else _child_runs(draft, number[draft.names["inputs"]], below),
         prefetch=prefetch_of(draft, number, task_type),
+        care=care_of(step, draft.scope.plan, plan),
     )
 
 

@@ -205,6 +205,8 @@ class CompiledStep:
         Names of the concurrency pools of which each running node holds one slot.
     child
         How its nodes are runs of their own; ``None`` for nodes that a worker runs.
+    care
+        How its model calls are to be made, as ``engine.plan.care.Care`` reads it; ``None`` if nothing is said.
     """
 
     no: int
@@ -241,6 +243,7 @@ class CompiledStep:
     prefetch: Prefetch | None = None
     enough: str | None = None
     voting: Voting | None = None
+    care: Mapping[str, Any] | None = None
 
     @property
     def sampled(self) -> bool:
@@ -260,7 +263,8 @@ class CompiledPlan:
     ``outputs`` is the tree as written, whose leaves are literals and lone references, resolved with
     ``names`` at the end of the run. ``pools`` are concurrency limits of the plan's own.
     ``value_of_time_usd_per_h`` is what finishing an hour sooner is worth; ``None`` means nothing.
-    ``ending`` is ``None`` where the run ends with its last step only.
+    ``ending`` is ``None`` where the run ends with its last step only. ``budget`` is what a run may spend,
+    as ``engine.plan.care.Budget`` reads it.
     """
 
     name: str
@@ -271,6 +275,7 @@ class CompiledPlan:
     pools: dict[str, int] = field(default_factory=dict)
     value_of_time_usd_per_h: float | None = None
     ending: Ending | None = None
+    budget: Mapping[str, Any] | None = None
 
     def plans(self) -> Iterator[CompiledPlan]:
         """This plan and those that its steps run."""

@@ -17,6 +17,7 @@ from engine.dag.compiled import ChildKind
 from engine.dag.drafts import Draft, Problems, Scope, join_of
 from engine.errors import UsageError
 from engine.plan import expressions
+from engine.plan.care import STEP_CLAUSES
 from engine.plan.document import Loc
 from engine.plan.given import declared_inputs
 from engine.plan.model import Plan, Step
@@ -35,7 +36,7 @@ MAX_PARALLEL = 50
 
 # Clauses that belong to one task's attempts: on a whole sub-plan they would do nothing.
 _OF_TASKS = ("retry", "timeout", "queue", "effects", "max_parallel", "max_failures", "pools", "skill",
-            "phase", "on_failure", "guess", "prefetch", "enough", "vote")  # fmt: skip
+            "phase", "on_failure", "guess", "prefetch", "enough", "vote", *STEP_CLAUSES)  # fmt: skip
 _NOT_OF_RUNS = ("queue", "effects", "pools", "guess", "prefetch")
 _GIVEN_BY_LOOPS = frozenset({"previous", "round"})
 

@@ -34,6 +34,7 @@ T = TypeVar("T")
 _OPTIONS = frozenset({
     "name", "after", "for_each", "max_items", "max_parallel", "max_failures", "when", "join", "retry", "timeout",
     "on_failure", "queue", "guess", "prefetch", "enough", "vote", "phase", "skill", "effects", "pools", "description",
+    "model", "needs", "check", "quality", "importance", "budget", "batch", "cache", "invalidates",
 })  # fmt: skip
 
 

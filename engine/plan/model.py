@@ -27,8 +27,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from engine.errors import UsageError
+from engine.plan.care import Batch, Budget, Caching, Checks, Importance, Limits, ModelName, Needs, Share
+from engine.plan.care import Tag as CacheTag
 from engine.plan.clauses import Clause, FailureClause, JoinClause, Retry
 from engine.plan.durations import PositiveDuration
+from engine.plan.guesser import GuessClause, with_guessers_as_steps
 from engine.plan.names import Identifier, PlanName, QueueName, StepName, TaskName
 from engine.plan.pauses import uncollected
 from engine.plan.references import lone_reference
@@ -177,8 +180,8 @@ class Step(Clause):
     on_failure: FailureClause = "fail"
     queue: QueueName | None = None
     """The task type's own if left out."""
-    guess: Identifier | None = None
-    """A cheaper step whose output is a guess of this one's: what comes after may start on it."""
+    guess: GuessClause | None = None
+    """A cheaper step, or task, whose output is a guess of this one's: what comes after may start on it."""
     prefetch: Literal[False] | tuple[Text, ...] | None = None
     """``false``: nothing is read ahead for it. Else written by the engine at submission: by which arguments it is."""
     phase: Literal["planning", "execution", "checking", "consolidation"] = "execution"
@@ -187,6 +190,24 @@ class Step(Clause):
     """What the step is an instance of for accounting; its task type if left out."""
     effects: Effects | None = None
     """What running it twice does to the world; the task type's own if left out."""
+    model: ModelName | None = None
+    """The model its calls go to, as provider/name; if left out, the cheapest that will do."""
+    needs: Needs | None = None
+    """What a model must be able to do for it."""
+    check: Checks | None = None
+    """What a result must pass, one check or a list; what fails goes to a better model."""
+    quality: Share | None = None
+    """The share of its results that should pass; the plan's own if left out."""
+    importance: Importance | None = None
+    """How much depends on it: decides models, checks and votes unless those are said."""
+    budget: Limits | None = None
+    """What its nodes may spend together."""
+    batch: Batch | None = None
+    """Nodes of a fan-out that share one invocation."""
+    cache: Literal[False] | Caching | None = None
+    """How its results may serve again; ``false``: never. The task type's own if left out."""
+    invalidates: tuple[CacheTag, ...] = ()
+    """Tags of kept results that are stale once a node of it succeeded; may hold templates."""
     pools: tuple[Identifier, ...] = ()
     """Concurrency pools of which each running node holds a slot."""
     description: str = ""
@@ -262,13 +283,20 @@ class Plan(Clause):
     stop_when_impossible: bool | None = None
     """Give the run up once it has failed for good and nothing left leads to its goal or outputs.
     If left out, only a plan with a goal is."""
-    budget: dict[str, JsonValue] | None = None
-    """Reserved."""
-    quality: dict[str, JsonValue] | None = None
-    """Reserved."""
+    budget: Budget | None = None
+    """What a run may spend, and what becomes of it then."""
+    quality: Share | None = None
+    """The share of results that should pass, for steps that say nothing else."""
+    model: ModelName | None = None
+    """The model of all steps that name none."""
     schedule: dict[str, JsonValue] | None = None
     """Reserved."""
     _source: Source = PrivateAttr(default_factory=Source)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _guessers_are_steps(cls, data: Any) -> Any:
+        return with_guessers_as_steps(data)
 
     @property
     def ends_early(self) -> bool:

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from engine.errors import Cancelled
+from engine.errors import Cancelled, Permanent
+from engine.plan.care import NO_CARE, Care
 from engine.plan.code import code_hash, combined_hash
+
+S = TypeVar("S")
 
 
 class Effects(StrEnum):
@@ -27,6 +30,20 @@ class Effects(StrEnum):
 def _nothing_ahead() -> Any:
     """Nothing was read ahead."""
     return None
+
+
+def _unnoted(_kind: str, _data: dict[str, Any]) -> None:
+    """Outside a run nothing is journaled."""
+
+
+def _nothing_offered(kind: type[S]) -> S:
+    raise Permanent(f"{kind.__name__} is offered by workers only: hand the task a TaskContext of your own")
+
+
+class Offer(Protocol):
+    """Gives one of the engine's services by its class."""
+
+    def __call__(self, kind: type[S], /) -> S: ...
 
 
 class TaskLog(Protocol):
@@ -58,6 +75,14 @@ class TaskContext:
     prefetched
         Gives, once, what the task type's ``prefetch`` function returned for this node, as JSON data; ``None`` if
         nothing was read ahead, or it came to nothing. Waits for one that is about to end, on the calling thread.
+    care
+        How model calls are to be made, as the step and its plan say.
+    note
+        Leaves something behind that is journaled whatever becomes of the attempt: a kind that the engine knows, and
+        JSON data with an ``id`` of its own.
+    service
+        Gives what the engine offers of a class, made for this attempt: ``Models``, ``Cache``, ``Budget``,
+        ``Assembler``. Raises ``Permanent`` where nothing of that class is offered.
     """
 
     run_id: str
@@ -73,6 +98,9 @@ class TaskContext:
     secret: Callable[[str], str]
     settings: Any = None
     prefetched: Callable[[], Any] = _nothing_ahead
+    care: Care = NO_CARE
+    note: Callable[[str, dict[str, Any]], None] = _unnoted
+    service: Offer = _nothing_offered
 
     def check_cancelled(self) -> None:
         """Raise ``Cancelled`` if this attempt was told to stop."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
+from engine.dag.compiled import CompiledStep
 from engine.errors import UsageError
 from engine.plan.tasktype import Effects
 from engine.runtime.answers import Answers, facts_of
@@ -60,6 +62,7 @@ class Deliveries:
             timeout_s=step.timeout_s, retry=self._retry_rule(run, step_no, nodes[0].item),
             mark_after_s=self._mark_after_s(run, step_no),
             ahead=None if step.fanned or nodes[0].item < 0 else self._ahead(run, step_no),
+            care=_care(step),
         )  # fmt: skip
 
     def ahead_of(self, run: LiveRun, row: RunRow, step_no: int, token: str, epoch: str, limits: Prefetch) -> Delivery:
@@ -95,6 +98,7 @@ class Deliveries:
                     head, step_no=no, path=step.path, fanned=False, task=step.task, effects=step.effects, nodes=(call,),
                     with_=with_, shared=shared, timeout_s=step.timeout_s, retry=self._retry_rule(run, no, call.item),
                     given=given, mark_after_s=self._mark_after_s(run, no), follows=comes_too_soon(run, no),
+                    care=_care(step),
                 )
             )  # fmt: skip
             inside.add(no)
@@ -163,3 +167,7 @@ class Deliveries:
                 break
             waits_s.append(wait_s)
         return RetryRule(tuple(waits_s), self._retry_in_worker_max_s, step.retry.on) if waits_s else None
+
+
+def _care(step: CompiledStep) -> dict[str, Any] | None:
+    return dict(step.care) if step.care is not None else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from engine.scheduling.events import AttemptLost, BeginAsked, Event, PrefetchEnded, Reported, SeenRunning
-from engine.scheduling.records import LogLines
+from engine.scheduling.records import LogLines, Noted
 from engine.wire import NodeReport, Outcome, Report, ReportKind, real_item
 
 
-def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
-    """The events in a report, and its log lines."""
+def events_of(report: Report) -> tuple[list[Event], list[LogLines | Noted]]:
+    """The events in a report, and its log lines and notes."""
     run_id = report.run_id
     events: list[Event] = []
     for node in report.nodes:
@@ -30,10 +30,15 @@ def events_of(report: Report) -> tuple[list[Event], list[LogLines]]:
                 events.append(_prefetch_ended(report, step_no, node))
             case ReportKind.PROGRESS | ReportKind.WAKE:
                 pass
-    lines = [
+    lines: list[LogLines | Noted] = [
         LogLines(run_id, node.step_within(report.step_no), real_item(node.item), node.attempt, node.log, node.progress)
         for node in report.nodes
         if node.log or node.progress is not None
+    ]
+    lines += [
+        Noted(run_id, node.step_within(report.step_no), real_item(node.item), node.attempt, node.notes)
+        for node in report.nodes
+        if node.notes
     ]
     return events, lines
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from engine.wire import ErrorInfo, Outcome
+from engine.wire import ErrorInfo, Note, Outcome
 
 
 class RunState(StrEnum):
@@ -223,6 +223,17 @@ class LogLines:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """What a body left behind besides its result. Each note has a key of its own: written again, it changes nothing."""
+
+    run_id: str
+    step_no: int
+    item: int
+    attempt: int
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """A choice the engine made, with its reason and figures, so that people can ask why."""
 
@@ -246,5 +257,5 @@ class CommandHandled:
 
 Record = (
     RunChanged | PermitsGone | StepExpanded | StepFinished | Dispatched | Begun | AttemptEnded | NodeFinished
-    | NodesSkipped | Duplicate | LogLines | Decision | CommandHandled
+    | NodesSkipped | Duplicate | LogLines | Noted | Decision | CommandHandled
 )  # fmt: skip

@@ -8,6 +8,7 @@ repeated: none adds a row or changes one the second time. Opens no transaction; 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import orjson
@@ -25,6 +26,7 @@ from engine.scheduling.records import (
     LogLines,
     NodeFinished,
     NodesSkipped,
+    Noted,
     PermitsGone,
     Record,
     RunChanged,
@@ -36,6 +38,7 @@ from engine.scheduling.records import (
 from engine.store import tables
 from engine.store.arrivals import Numbers
 from engine.store.dialects import storable
+from engine.store.notes import KINDS, rows_of
 from engine.store.tables import table
 from engine.wire import ErrorInfo
 
@@ -65,6 +68,7 @@ class Batch:
         self.decisions: list[Row] = []
         self.log_lines: list[Row] = []
         self.commands: list[Row] = []
+        self.notes: dict[str, dict[Key, Row]] = {}
         self._numbers = numbers
         for record in records:
             _FOLD[type(record)](self, record)
@@ -79,6 +83,9 @@ class Batch:
                 connection.execute(statements[name], list(rows.values()))
         if self.commands:
             connection.execute(statements["commands"], self.commands)
+        for kind, noted in self.notes.items():
+            left = list(noted.values())
+            connection.execute(_note_statement(kind, dialect), left if dialect == "sqlite" else _by_column(left))
         for name, added in (
             ("attempts", list(self.attempts.values())),
             ("nodes", self.nodes),
@@ -194,6 +201,11 @@ class Batch:
         if record.progress is not None:
             self._attempt(record)["progress"] = record.progress
 
+    def _noted(self, record: Noted) -> None:
+        for kind, row in rows_of(record):
+            key = tuple(row[column.name] for column in KINDS[kind].into.primary_key.columns)
+            self.notes.setdefault(kind, {}).setdefault(key, row)
+
     def _decision(self, record: Decision) -> None:
         self.decisions.append({
             "run_id": record.run_id,
@@ -255,6 +267,7 @@ _FOLD: Mapping[type, Callable[[Batch, Any], None]] = {
     NodesSkipped: Batch._nodes_skipped,
     Duplicate: Batch._duplicate,
     LogLines: Batch._log_lines,
+    Noted: Batch._noted,
     Decision: Batch._decision,
     CommandHandled: Batch._command_handled,
 }
@@ -283,6 +296,11 @@ def _by_column(rows: Sequence[Row]) -> dict[str, list[Any]]:
 
 def _keep_first(dialect: str, into: Table) -> Insert:
     return _bulk_insert(dialect, into).on_conflict_do_nothing()
+
+
+@cache
+def _note_statement(kind: str, dialect: str) -> Insert:
+    return _keep_first(dialect, KINDS[kind].into)
 
 
 def _attempts(dialect: str) -> Insert:

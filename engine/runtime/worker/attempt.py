@@ -25,6 +25,7 @@ from engine.runtime.worker import body, outcomes
 from engine.runtime.worker.ahead import ReadAhead
 from engine.runtime.worker.context import Progress, make_context
 from engine.runtime.worker.loglines import LogLines
+from engine.runtime.worker.notes import Notes
 from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.secrets import resolve
 from engine.runtime.worker.services import Services, insist
@@ -68,6 +69,7 @@ class Attempt:
     progress: Progress
     ahead: ReadAhead
     context: TaskContext
+    notes: Notes
     interruption: body.Interruption = field(default_factory=body.Interruption)
     arguments: dict[str, Any] | None = None  # where they were prepared ahead
     begun_at: float | None = None
@@ -77,9 +79,10 @@ class Attempt:
     def at(cls, services: Services, delivery: Delivery, call: NodeCall, starter: Starter) -> Attempt:
         """The attempt at one node of a delivery."""
         log, stop, progress = LogLines(services.masker), StopFlag(services, delivery.token), Progress()
+        notes = Notes()
         ahead = ReadAhead(services, delivery)
-        context = make_context(services, delivery, call, log, stop, progress, ahead)
-        return cls(services, delivery, call, starter, log, stop, progress, ahead, context)
+        context = make_context(services, delivery, call, log, stop, progress, ahead, notes)
+        return cls(services, delivery, call, starter, log, stop, progress, ahead, context, notes)
 
     def ended(self, outcome: Outcome, error: ErrorInfo | None = None, result: str | None = None) -> NodeReport:
         """What is reported."""
@@ -95,6 +98,7 @@ class Attempt:
             self.log.rest(),
             self.progress.share,
             prefetched=self.ahead.used,
+            notes=self.notes.rest(),
         )
 
 

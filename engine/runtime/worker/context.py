@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.ids import node_key
+from engine.plan.care import Care
 from engine.plan.tasktype import TaskContext
 from engine.runtime.worker.loglines import LogLines
+from engine.runtime.worker.notes import Notes
+from engine.runtime.worker.offered import Offered
 from engine.runtime.worker.services import Services
 from engine.wire import Delivery, NodeCall, real_item
 
@@ -31,9 +34,16 @@ def make_context(
     stop: Callable[[], bool],
     progress: Progress,
     prefetched: Callable[[], Any] | None = None,
+    notes: Notes | None = None,
 ) -> TaskContext:
-    """The context of one attempt; ``prefetched`` gives what was read ahead for it, if anything was."""
-    ahead: dict[str, Any] = {} if prefetched is None else {"prefetched": prefetched}
+    """The context of one attempt.
+
+    ``prefetched`` gives what was read ahead for it, if anything was; without ``notes`` it is offered no services,
+    as nothing it did would be journaled.
+    """
+    further: dict[str, Any] = {} if prefetched is None else {"prefetched": prefetched}
+    if notes is not None:
+        further |= {"note": notes.add, "service": Offered(services, delivery, call, stop, notes).get}
     node = node_key(delivery.path, real_item(call.item), delivery.fanned)
     return TaskContext(
         run_id=delivery.run_id,
@@ -48,5 +58,6 @@ def make_context(
         report_progress=progress.set,
         secret=services.secrets.get,
         settings=services.settings,
-        **ahead,
+        care=Care.from_json(delivery.care),
+        **further,
     )

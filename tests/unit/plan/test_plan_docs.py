@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from engine.dag.compile import compile_plan
 from engine.dag.whole import whole_plan
 from engine.errors import NotFound
+from engine.plan.care import Batch, Budget, Caching, Limits, Needs
 from engine.plan.clauses import AtLeast, FallBack, Retry, Tolerate, Until
 from engine.plan.files import load_plan, read_plan
 from engine.plan.model import Input, Loop, Plan, Step, plan_data, plan_hash
@@ -65,7 +66,13 @@ def test_every_key_has_a_section_whose_example_uses_it(model: type[BaseModel]) -
         assert example is not None and re.search(rf"\b{key}:", example[1]), key
 
 
-@pytest.mark.parametrize("model", [Input, Retry, AtLeast, Tolerate, Until, FallBack, Loop, Gains, Vote, Impossible])
+CLAUSES = [
+    Input, Retry, AtLeast, Tolerate, Until, FallBack, Loop, Gains, Vote, Impossible,
+    Needs, Limits, Budget, Batch, Caching,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", CLAUSES)
 def test_every_key_inside_is_mentioned(model: type[BaseModel]) -> None:
     for name in model.model_fields:
         assert re.search(rf"\b{name}\b", PAGE), name

@@ -1,0 +1,48 @@
+"""The engine's services that a body may ask for, made when it does: most bodies ask for none.
+
+Each is named with the function that makes it for an attempt, and neither is imported before: a worker
+that calls no models loads nothing of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, TypeVar
+
+from engine.errors import Permanent
+from engine.runtime.worker.notes import Notes
+from engine.runtime.worker.services import Services
+from engine.wire import Delivery, NodeCall
+
+S = TypeVar("S")
+
+MAKERS: dict[str, str] = {}
+"""A class's full name, and module and name of the function that makes one of an ``Offered``."""
+
+
+@dataclass(slots=True)
+class Offered:
+    """What one attempt is offered, and what the makers of it work with."""
+
+    services: Services
+    delivery: Delivery
+    call: NodeCall
+    stop: Callable[[], bool]
+    notes: Notes
+    _made: dict[type[Any], Any] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def get(self, kind: type[S], /) -> S:
+        """The attempt's own ``kind``; the same one each time. Raises ``Permanent`` if there is none of that class."""
+        with self._lock:
+            if kind not in self._made:
+                maker = MAKERS.get(f"{kind.__module__}.{kind.__qualname__}")
+                if maker is None:
+                    raise Permanent(f"no worker offers a {kind.__name__}")
+                module, _, name = maker.partition(":")
+                self._made[kind] = getattr(import_module(module), name)(self)
+            made: S = self._made[kind]
+            return made
