@@ -16,7 +16,7 @@ from engine.dag.drafts import Draft, Problems
 def connect_guess(position: int, draft: Draft, drafts: Sequence[Draft], problems: Problems) -> None:
     """Find the step that ``draft`` names as its guesser; all edges are known by now."""
     name, where = draft.step.guess, (*draft.where, "guess")
-    if name is None:
+    if not isinstance(name, str):  # a guesser in its place became a step when the plan was read
         return
     target = draft.scope.names.get(name)
     if target is None:

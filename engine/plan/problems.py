@@ -7,7 +7,7 @@ the path in the plan. Sub-plans name their own file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from engine.errors import Problem
 from engine.plan.clauses import AtLeast, FallBack, Retry, Tolerate, Until
 from engine.plan.document import PROBLEMS_LIMIT, Loc
+from engine.plan.guesser import Guesser, as_written
 from engine.plan.model import Input, Loop, Plan, Step
 from engine.plan.names import nearest
 from engine.plan.source import Source, Spot
@@ -28,7 +29,7 @@ _PARTS: dict[tuple[type[BaseModel], str], type[BaseModel]] = {
 _BY_NAME = {"inputs", "steps"}
 _TAGGED: dict[str, type[BaseModel]] = {
     "AtLeast": AtLeast, "Tolerate": Tolerate, "Until": Until, "FallBack": FallBack, "Plan": Plan,
-    "Impossible": Impossible,
+    "Impossible": Impossible, "Guesser": Guesser,
 }  # fmt: skip
 _TAGS = {*_TAGGED, "word", "name", "list", "reference", "expression"}
 
@@ -104,11 +105,19 @@ def _home(plan: Plan, loc: Loc) -> tuple[Source, Loc]:
     return source, above
 
 
+_NAMED = 2
+"""Parts of a path down to a step's name."""
+
+
 def _in(source: Source, findings: Sequence[Finding], above: Loc) -> list[Problem]:
     """The findings of one source; ``above`` is left out of their paths for looking them up."""
-    spots = source.places({finding.loc[len(above) :] for finding in findings})
+    locs = {finding.loc[len(above) :] for finding in findings}
+    spots = source.places(locs | {as_written(loc) for loc in locs})
     found = []
     for finding in findings:
+        loc = finding.loc[len(above) :]
+        if spots[loc].depth < _NAMED <= spots[as_written(loc)].depth:  # a guesser that was written in its place
+            finding = replace(finding, loc=(*above, *as_written(loc)))
         line, column = _place(spots[finding.loc[len(above) :]], finding, len(above))
         found.append(Problem(finding.message, ".".join(map(str, finding.loc)), source.file, line, column))
     return sorted(found, key=lambda problem: (problem.line or 0, problem.column or 0))
@@ -162,7 +171,9 @@ def written(loc: Loc) -> Loc:
     """A path of pydantic's as it is in the file: without the marks that it puts in between."""
     path: list[str | int] = []
     for part in loc:
-        tagged = len(path) > 2 and path[-3] == "steps" and path[-1] in ("plan", "join", "on_failure", "for_each")
+        tagged = (
+            len(path) > 2 and path[-3] == "steps" and path[-1] in ("plan", "join", "on_failure", "for_each", "guess")
+        )
         tagged = tagged or path[-1:] == ["impossible"]
         if part != "[key]" and not (tagged and part in _TAGS):
             path.append(part)
