@@ -82,6 +82,15 @@ class Keys:
         """Hash: a token bucket."""
         return f"{self.prefix}bucket:{name}"
 
+    def cache(self) -> list[str]:
+        """What the scripts of the cache are given: facts, entries, use, tags, and a prefix for the rest."""
+        own = f"{self.prefix}cache:"
+        return [f"{own}facts", f"{own}entries", f"{own}used", f"{own}tags", own]
+
+    def told(self, token: str) -> str:
+        """List by which who waits for a cache entry is told that its maker is done."""
+        return f"{self.prefix}cache:told:{token}"
+
     def queue(self, name: str) -> Iterator[str]:
         """The lists in which kombu keeps a queue's messages, one a priority step."""
         for step in PRIORITY_STEPS:

@@ -1,0 +1,1 @@
+"""Keys of the cache: what is told apart, and what is not."""
