@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from settings.economy.budgets import Budgets
+from settings.economy.models import ModelsSection
 from settings.economy.prices import Prices
 from settings.errors import SettingsError
 
 SIZE_LIMIT_BYTES = 4 * 1024 * 1024
 
 
-class Economy(BaseModel):
+class Economy(ModelsSection):
     """Everything that the file says; a section that it leaves out has its defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

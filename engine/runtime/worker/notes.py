@@ -15,7 +15,7 @@ class Notes:
         self._lock = threading.Lock()
         self._notes: list[Note] = []
 
-    def add(self, kind: str, data: dict[str, Any]) -> None:
+    def note(self, kind: str, data: dict[str, Any]) -> None:
         """Leave ``data``, which has an ``id`` of its own, as ``kind``."""
         with self._lock:
             self._notes.append((kind, data))

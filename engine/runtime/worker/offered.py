@@ -19,7 +19,11 @@ from engine.wire import Delivery, NodeCall
 
 S = TypeVar("S")
 
-MAKERS: dict[str, str] = {}
+_HERE = "engine.runtime.worker.economy"
+MAKERS: dict[str, str] = {
+    "engine.models.service.Models": f"{_HERE}:models",
+    "engine.context.assembly.Assembler": f"{_HERE}:assembler",
+}
 """A class's full name, and module and name of the function that makes one of an ``Offered``."""
 
 

@@ -7,6 +7,7 @@ import mmap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from engine.artefacts.store import ArtefactStore
 from engine.clock import Clock, SystemClock
@@ -58,6 +59,8 @@ class Services:
     masker: Masker = field(default_factory=Masker)
     clock: Clock = field(default_factory=SystemClock)
     stops: Listener = field(init=False)
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What the services that bodies ask for share in this process; see ``economy``."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stops", Listener(self.settings.redis_url or "", self.settings.namespace))
