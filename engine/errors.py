@@ -9,6 +9,7 @@
     ├── Conflict                the state does not allow it (a finished run cannot be paused)
     ├── Fenced                  this scheduler lost its shard; whatever it held in memory is void
     ├── Unavailable             a backend cannot be reached or cannot store (Redis, SQL, artefacts)
+    ├── BudgetExhausted         a limit has less left than a call may cost; what follows is the scheduler's to decide
     └── TaskError               what task authors raise
         ├── Retryable           try again, perhaps after ``delay_s``
         ├── Permanent           do not try again
@@ -19,8 +20,9 @@ What a task raises becomes an outcome. What escapes from the engine itself is a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class FlywheelError(Exception):
@@ -81,6 +83,31 @@ class Fenced(FlywheelError):
 
 class Unavailable(FlywheelError):
     """A backend cannot be reached or cannot store: Redis, the database, the artefact store."""
+
+
+class BudgetExhausted(FlywheelError):
+    """A limit has less left than a call may cost. It costs the node no try; bodies let it pass.
+
+    Parameters
+    ----------
+    message
+        Which limit, what is left of it, and what was asked for.
+    facts
+        The same as JSON data: ``scope``, ``dimension``, ``limit``, ``settled``, ``reserved``, ``wanted``, and
+        ``passing`` (the limit may have room again after ``delay_s``).
+    """
+
+    def __init__(self, message: str = "", facts: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.facts = dict(facts or {})
+
+    @property
+    def passing(self) -> bool:
+        """Whether it is only for now that nothing is left."""
+        return bool(self.facts.get("passing"))
+
+    def __reduce__(self) -> tuple[type[BudgetExhausted], tuple[str, dict[str, Any]]]:
+        return (type(self), (str(self), self.facts))
 
 
 class TaskError(FlywheelError):
