@@ -122,6 +122,11 @@ class Leader:
         if self._commit():
             self._after_commit()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no run is in memory."""
+        return not self._rows
+
     def leave(self) -> None:
         """Another may lead from now on. Raises ``Fenced`` or ``Unavailable``."""
         self._learning.leave()

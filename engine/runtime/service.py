@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 
 import structlog
 
 from engine.errors import Fenced, Unavailable
 from engine.runtime import faults
 from engine.runtime.assembly import connected, limits_of, pace_of, policy_of
+from engine.runtime.collector import Collector
 from engine.runtime.leader import Leader
 from engine.runtime.logs import set_up_logging
 from engine.runtime.world import Limits, Pace, World
@@ -46,6 +48,11 @@ class ShardService:
         except Unavailable as error:
             log.warning("journal.unavailable", shard=self._shard, why=str(error))
             self._world.sleep(0.2)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it holds no run in memory."""
+        return self._leader is None or self._leader.idle
 
     def stand_down(self) -> None:
         """Give the lease up, so that another need not wait for it to run out."""
@@ -84,9 +91,11 @@ def owner_name() -> str:
 
 def serve(service: ShardService, stop: threading.Event) -> None:
     """Step until told to stop, then give the lease up."""
+    collector = Collector()
     try:
         while not stop.is_set():
             service.step()
+            collector.step(time.monotonic(), idle=service.idle)
     finally:
         try:
             service.stand_down()
