@@ -6,7 +6,7 @@ count. So a scheduler that was frozen past its lease can do no harm when it wake
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, or_, update
+from sqlalchemy import Connection, bindparam, or_, update
 
 from engine.errors import Fenced
 from engine.store.columns import SHARD
@@ -14,6 +14,11 @@ from engine.store.dialects import insert_for
 from engine.store.engines import Database
 
 _IMPLAUSIBLE = 10
+_HELD = (  # made once: it goes before every write
+    update(SHARD)
+    .where(SHARD.c.shard == bindparam("b_shard"), SHARD.c.epoch == bindparam("b_epoch"))
+    .values(epoch=bindparam("b_epoch"))
+)
 
 
 def acquire(database: Database, shard: int, owner: str, ttl_s: float) -> int | None:
@@ -54,8 +59,7 @@ def release(database: Database, shard: int, epoch: int) -> None:
 
 def check_fence(connection: Connection, shard: int, epoch: int) -> None:
     """Raise ``Fenced`` unless ``epoch`` is the shard's; holds the row, so that nobody takes over meanwhile."""
-    held = update(SHARD).where(SHARD.c.shard == shard, SHARD.c.epoch == epoch)
-    if connection.execute(held.values(epoch=epoch)).rowcount == 0:
+    if connection.execute(_HELD, {"b_shard": shard, "b_epoch": epoch}).rowcount == 0:
         raise fenced(shard, epoch)
 
 

@@ -12,8 +12,7 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, func, update
 from sqlalchemy.sql.dml import Insert, Update
 
 from engine.scheduling.records import (
@@ -37,6 +36,7 @@ from engine.scheduling.records import (
 )
 from engine.store import tables
 from engine.store.arrivals import Numbers
+from engine.store.bulk import insert_many, insert_rows, update_rows
 from engine.store.dialects import storable
 from engine.store.notes import KINDS, rows_of
 from engine.store.tables import table
@@ -76,16 +76,14 @@ class Batch:
     def write(self, connection: Connection) -> None:
         """Write every row with the connection's transaction, in bulk."""
         dialect = connection.dialect.name
-        statements = _STATEMENTS[dialect]
         changed: dict[str, Mapping[Any, Row]] = {"runs": self.runs, "permits": self.permits, "steps": self.steps}
         for name, rows in changed.items():
             if rows:
-                connection.execute(statements[name], list(rows.values()))
+                update_rows(connection, _UPDATES[name], list(rows.values()))
         if self.commands:
-            connection.execute(statements["commands"], self.commands)
+            update_rows(connection, _UPDATES["commands"], self.commands)
         for kind, noted in self.notes.items():
-            left = list(noted.values())
-            connection.execute(_note_statement(kind, dialect), left if dialect == "sqlite" else _by_column(left))
+            insert_rows(connection, _note_statement(kind, dialect), list(noted.values()))
         for name, added in (
             ("attempts", list(self.attempts.values())),
             ("nodes", self.nodes),
@@ -94,7 +92,7 @@ class Batch:
             ("log_lines", self.log_lines),
         ):
             if added:
-                connection.execute(statements[name], added if dialect == "sqlite" else _by_column(added))
+                insert_rows(connection, _INSERTS[dialect][name], added)
 
     def _run_changed(self, record: RunChanged) -> None:
         earlier = self.runs.get(record.run_id, {})
@@ -279,23 +277,8 @@ def error_text(error: ErrorInfo) -> str:
     return orjson.dumps(data).decode()
 
 
-def _bulk_insert(dialect: str, into: Table) -> sqlite.Insert | postgresql.Insert:
-    """An insert that takes rows on SQLite, and one array a column on Postgres.
-
-    Postgres reads the arrays in step (``unnest``), one statement a batch instead of one a row.
-    """
-    if dialect == "sqlite":
-        return sqlite.insert(into)
-    arrays = [func.unnest(bindparam(column.name, type_=postgresql.ARRAY(column.type))) for column in into.columns]
-    return postgresql.insert(into).from_select([column.name for column in into.columns], select(*arrays))
-
-
-def _by_column(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
 def _keep_first(dialect: str, into: Table) -> Insert:
-    return _bulk_insert(dialect, into).on_conflict_do_nothing()
+    return insert_many(dialect, into).on_conflict_do_nothing()
 
 
 @cache
@@ -304,7 +287,7 @@ def _note_statement(kind: str, dialect: str) -> Insert:
 
 
 def _attempts(dialect: str) -> Insert:
-    insert = _bulk_insert(dialect, ATTEMPT)
+    insert = insert_many(dialect, ATTEMPT)
     told: dict[str, ColumnElement[Any]] = {
         name: func.coalesce(insert.excluded[name], ATTEMPT.c[name])
         for name in _ATTEMPT_COLUMNS[4:]
@@ -351,20 +334,17 @@ def _commands() -> Update:
     )
 
 
-def _statements(dialect: str) -> Mapping[str, Insert | Update]:
+def _inserts(dialect: str) -> Mapping[str, Insert]:
     return {
-        "runs": _runs(),
-        "permits": _permits(),
-        "steps": _steps(),
         "attempts": _attempts(dialect),
         "nodes": _keep_first(dialect, NODE),
         "duplicates": _keep_first(dialect, DUPLICATE),
         "decisions": _keep_first(dialect, DECISION),
         "log_lines": _keep_first(dialect, LOG_LINE),
-        "commands": _commands(),
     }
 
 
-_STATEMENTS = {dialect: _statements(dialect) for dialect in ("sqlite", "postgresql")}
+_UPDATES: Mapping[str, Update] = {"runs": _runs(), "permits": _permits(), "steps": _steps(), "commands": _commands()}
+_INSERTS = {dialect: _inserts(dialect) for dialect in ("sqlite", "postgresql")}
 
 __all__: Sequence[str] = ("Batch", "error_text")
