@@ -1,9 +1,10 @@
 """Hedging: a body that runs past what its kind usually takes gets a second copy, where a slot is idle.
 
 A worker says of its own accord when a body has run for ``threshold_s`` (``Delivery.mark_after_s``), so
-that the many bodies that end in time cost nothing here. What is a straggler then waits until its
-queue has a slot that no primary attempt wants: a copy displaces nothing. The race itself, and what
-becomes of the loser, is in ``races``.
+that the many bodies that end in time cost nothing here. What is a straggler then waits until there is a slot
+that no primary attempt wants: a copy displaces nothing. That is one of its queue, or, where those are
+all taken, of a worker that serves the queue of bets. One that serves nothing else is there for copies
+at full load too. The race itself, and what becomes of the loser, is in ``races``.
 
 A body is a straggler past both ``hedge_multiple`` medians of its kind and its 90th percentile. The
 median keeps copies away from kinds that all take about the same time; the percentile keeps them away
@@ -26,12 +27,14 @@ from dataclasses import dataclass
 from engine.dag.compiled import CompiledStep
 from engine.plan.tasktype import Effects
 from engine.scheduling import extras
+from engine.scheduling.bets import QUEUE
 from engine.scheduling.events import Chunk
 from engine.scheduling.odds import Odds
 from engine.scheduling.outstanding import Room
 from engine.scheduling.records import AttemptKind, Decision, RunState
 from engine.scheduling.state import LiveRun, Policy
 from engine.scheduling.turn import Turn
+from engine.scheduling.wagers import served_with, spare_slots
 from engine.wire import shadow
 
 OBSERVATIONS = 20
@@ -128,9 +131,11 @@ class Hedges:
             run = runs.get(run_id)
             if run is None or not _still_runs(run, no, item, straggler):
                 del self._stragglers[run_id, no, item]
-            elif run.state is RunState.RUNNING and len(launched) < most and self._fits(turn, run, no, room, busy):
-                del self._stragglers[run_id, no, item]
-                launched.append(self._copy(turn, run, no, item, straggler))
+            elif run.state is RunState.RUNNING and len(launched) < most and self._tokens >= 1.0:
+                queue = _idle_queue(turn, run, no, room, busy)
+                if queue is not None:
+                    del self._stragglers[run_id, no, item]
+                    launched.append(self._copy(turn, run, no, item, straggler, queue))
         return launched
 
     def _straggles(self, run: LiveRun, no: int, item: int, begun_at: float, known: Usual) -> None:
@@ -138,19 +143,12 @@ class Hedges:
         if active is not None and extras.extra_of(run, no, item) is None and not _in_a_segment(run, no):
             self._stragglers[run.id, no, item] = Straggler(active.attempt, begun_at, known)
 
-    def _fits(self, turn: Turn, run: LiveRun, no: int, room: Room, busy: set[str]) -> bool:
-        """Whether a token is left and a slot of the queue idle, with nothing ready that could take it."""
-        queue = run.queue(no)
-        idle = turn.outstanding.count(queue) < room.slots.get(queue, 0)
-        held_back = queue in busy or queue in room.paused or run.step(no).task in room.tokens
-        return self._tokens >= 1.0 and idle and not held_back
-
-    def _copy(self, turn: Turn, run: LiveRun, no: int, item: int, straggler: Straggler) -> Chunk:
+    def _copy(self, turn: Turn, run: LiveRun, no: int, item: int, straggler: Straggler, queue: str) -> Chunk:
         known, elapsed_s = straggler.usual, max(0.0, turn.now - straggler.begun_at)
         self._tokens -= 1.0
         self._copies += 1
         estimate_s = max(_ESTIMATE_LEAST_S, known.p50_s)
-        placement = extras.launch(turn, run, no, item, AttemptKind.HEDGE, run.queue(no), estimate_s)
+        placement = extras.launch(turn, run, no, item, AttemptKind.HEDGE, queue, estimate_s)
         reason = (
             f"it has run {elapsed_s:.3g} s, and of {known.observations} like it nine in ten ended within "
             f"{known.p90_s:.3g} s, half within {known.p50_s:.3g} s"
@@ -162,6 +160,18 @@ class Hedges:
         }  # fmt: skip
         turn.record(Decision(run.id, "hedge", reason, turn.now, no, item, figures))
         return (placement,)
+
+
+def _idle_queue(turn: Turn, run: LiveRun, no: int, room: Room, busy: set[str]) -> str | None:
+    """The queue with an idle slot for a copy, with nothing ready that could take it; ``None`` if there is none."""
+    own = run.queue(no)
+    if own in room.paused or run.step(no).task in room.tokens:
+        return None
+    if own not in busy and turn.outstanding.count(own) < room.slots.get(own, 0):
+        return own
+    wanted = not busy.isdisjoint(served_with(room, QUEUE))
+    spare = 0 if wanted or QUEUE in room.paused else spare_slots(room, QUEUE, turn.outstanding)[1]
+    return QUEUE if spare > 0 else None
 
 
 def _in_a_segment(run: LiveRun, no: int) -> bool:

@@ -101,10 +101,13 @@ def spare_slots(room: Room, queue: str, outstanding: Outstanding) -> tuple[int, 
     Whatever is out on any queue that they serve is counted against them, so the second is a lower
     bound; below zero, work is waiting for them.
     """
-    serving = [worker for worker in room.workers if queue in worker[0]]
-    slots = sum(worker[1] for worker in serving)
-    shared = frozenset[str]().union(*(worker[0] for worker in serving))
-    return slots, slots - sum(outstanding.count(name) for name in shared)
+    slots = sum(count for queues, count in room.workers if queue in queues)
+    return slots, slots - sum(outstanding.count(name) for name in served_with(room, queue))
+
+
+def served_with(room: Room, queue: str) -> frozenset[str]:
+    """The queues whose work the workers of ``queue`` do, itself included; empty if it has none."""
+    return frozenset[str]().union(*(queues for queues, _ in room.workers if queue in queues))
 
 
 def wager(turn: Turn, room: Room, run: LiveRun, no: int) -> Wager | None:

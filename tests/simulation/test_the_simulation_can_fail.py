@@ -19,7 +19,6 @@ from engine.runtime.leader import Leader
 from engine.runtime.outbox import Outbox
 from engine.scheduling import attempts, bets, commands, core, hedges, restoring, steps, wagers
 from engine.scheduling.events import Cascaded, PermitsRevoked
-from engine.scheduling.hedges import Hedges
 from engine.scheduling.joins import JoinVerdict
 from engine.scheduling.records import Begun, RunChanged
 from engine.scheduling.turn import Turn
@@ -167,10 +166,10 @@ def copy_an_external_body(patch: Patch) -> None:
 
 
 def copy_while_primary_attempts_wait(patch: Patch) -> None:
-    def fits(hedges: Hedges, turn: Any, run: Any, no: int, room: Any, busy: Any) -> bool:
-        return hedges._tokens >= 1.0 and run.step(no).task not in room.tokens
+    def own_queue(turn: Any, run: Any, no: int, room: Any, busy: Any) -> str | None:
+        return None if run.step(no).task in room.tokens else str(run.queue(no))
 
-    patch.setattr(Hedges, "_fits", fits)
+    patch.setattr(hedges, "_idle_queue", own_queue)
 
 
 MUTATIONS: tuple[Callable[[Patch], None], ...] = (

@@ -153,6 +153,53 @@ def test_a_copy_waits_until_a_slot_is_idle() -> None:
     assert len(world.copies(full)) == 1
 
 
+def queues_of_copies(world: World, room: Room) -> list[str]:
+    """Where copies that go out now are sent to."""
+    _, verdict = world.core.dispatch(room, world.now, 10)
+    records = [record for record in verdict.records if isinstance(record, Dispatched)]
+    return [record.queue for record in records if record.kind is AttemptKind.HEDGE]
+
+
+IO, APART = (frozenset({"io"}), 2), (frozenset({"speculative"}), 1)
+BOTH = (frozenset({"io", "speculative"}), 2)
+TAKEN = {"io": 2, "speculative": 1}
+
+
+def test_at_full_load_a_copy_goes_to_a_worker_that_serves_the_queue_of_bets_alone() -> None:
+    world = World(fan(200))
+    room = Room(slots=TAKEN, workers=(IO, APART))
+    own, other, *_ = world.send(room)
+    world.runs_for(own, 2 * USUAL_S)
+    world.tell(SeenRunning("r", 0, other.item, other.attempt, NOW, "w"))
+    assert queues_of_copies(world, room) == ["speculative"]
+    assert queues_of_copies(world, room) == [], "its only slot is taken"
+
+
+def test_a_copy_prefers_an_idle_slot_of_its_own_queue() -> None:
+    world = World(step(0))
+    (own,) = world.send()
+    world.runs_for(own, 2 * USUAL_S)
+    assert queues_of_copies(world, Room(slots=TAKEN, workers=(IO, APART))) == ["io"]
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        Room(slots=TAKEN, workers=(BOTH,)),
+        Room(slots=TAKEN, workers=(IO, APART), paused=frozenset({"speculative"})),
+        Room(slots=TAKEN, workers=(IO, APART), paused=frozenset({"io"})),
+        Room(slots=TAKEN, workers=(IO, APART), tokens={"t": 9}),
+        Room(slots=TAKEN, workers=(IO,)),
+    ],
+    ids=["shared with primaries", "paused", "its own queue is paused", "rated", "nobody serves it"],
+)
+def test_at_full_load_no_copy_goes_where_it_could_be_in_the_way(room: Room) -> None:
+    world = World(fan(200))
+    own, *_ = world.send(replace(room, paused=frozenset()))
+    world.runs_for(own, 2 * USUAL_S)
+    assert queues_of_copies(world, room) == []
+
+
 def test_a_copy_never_goes_out_while_a_primary_attempt_waits() -> None:
     world = World(step(0), step(1), step(2))
     own, *_ = world.send(most=1)
