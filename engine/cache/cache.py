@@ -29,7 +29,10 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0
 
 
 class MadeValue(Protocol):
-    """What was made: plain JSON data, what it cost in nano-dollars, and whether it may be kept."""
+    """What was made: plain JSON data, what it cost in nano-dollars, and whether it may be kept.
+
+    It may have ``tags`` besides: what it turned out to depend on.
+    """
 
     @property
     def value(self) -> Any: ...
@@ -41,11 +44,12 @@ class MadeValue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A fresh value."""
+    """A fresh value. ``tags`` are what it turned out to depend on, besides what its caller names."""
 
     value: Any
     cost_nusd: int = 0
     keep: bool = True
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,7 @@ class Cache:
             got.release()
             raise
         if made.keep:
-            got.keep(made.value, made.cost_nusd, ttl_s)
+            got.keep(made.value, made.cost_nusd, ttl_s, getattr(made, "tags", ()))
         else:
             got.release()
         return Found(made.value, got.outcome)

@@ -54,10 +54,21 @@ def test_what_was_begun_before_redis_was_emptied_is_not_kept(rig: Rig) -> None:
 def test_what_a_restarted_redis_brought_back_is_not_served(fragile: Rig) -> None:
     cache = fragile.cache()
     cache.fetch(key(), lambda: Made("before"))
-    fragile.server.client.execute_command("CONFIG", "SET", "appendfsync", "always")
+    fragile.server.client.config_set("appendfsync", "always")
     fragile.server.restart()
     assert fragile.server.client.exists("t:cache:entries"), "it is there, and may lack the last writes"
     assert cache.fetch(key(), lambda: Made("after")).value == "after"
+
+
+def test_what_a_result_turns_out_to_depend_on_makes_it_stale_as_well(rig: Rig) -> None:
+    cache = rig.cache()
+    cache.fetch(key(), lambda: Made({"card": "c1"}, tags=("card:c1",)), tags=["users"])
+    assert cache.fetch(key(), lambda: Made(0), tags=["users"]).outcome == "hit"
+    cache.written(["card:c1"])
+    making = cache.begin(key(), ["users"])
+    assert isinstance(making, Making), "stale by a tag that only its result had named"
+    cache.written(["card:c2"])
+    assert not making.keep({"card": "c2"}, 1, tags=("card:c2",)), "written while it was made"
 
 
 def test_a_write_that_fails_counts_as_one(rig: Rig) -> None:
