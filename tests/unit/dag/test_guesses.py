@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from engine.dag.compile import compile_plan
 from engine.dag.compiled import CompiledPlan
 from engine.errors import PlanError
-from engine.plan.model import Plan
+from engine.plan.model import Plan, plan_data, plan_hash
 
 
 def compiled(**steps: dict[str, Any]) -> CompiledPlan:
@@ -37,6 +38,49 @@ def test_a_guess_is_known_from_both_sides_and_makes_no_edge() -> None:
     assert by_path["dear"].guess == by_path["cheap"].no
     assert by_path["cheap"].guesses == (by_path["dear"].no,)
     assert by_path["dear"].parents == by_path["cheap"].parents == ()
+
+
+def test_a_guesser_in_its_place_is_short_for_a_step_of_its_own() -> None:
+    use = {"with": {"a": "{{ steps.dear.output }}"}}
+    short = compiled(first={}, dear={"guess": {"task": "t", "with": {"of": "{{ steps.first.output }}"}}}, use=use)
+    long = compiled(
+        first={}, dear={"guess": "dear_guess"}, dear_guess={"with": {"of": "{{ steps.first.output }}"}}, use=use
+    )  # fmt: skip
+    assert short == long
+    by_path = {step.path: step for step in short.steps}
+    assert by_path["dear"].guess == by_path["dear_guess"].no
+    assert by_path["dear_guess"].parents == (by_path["first"].no,)
+
+
+def test_a_guesser_in_a_sub_plan_is_a_step_of_that() -> None:
+    inner = {"name": "inner", "steps": {"dear": {"task": "t", "guess": {"task": "g"}}}}
+    plan = compile_plan(Plan.model_validate({"name": "p", "steps": {"s": {"plan": inner}}}))
+    by_path = {step.path: step for step in plan.steps}
+    assert by_path["s/dear"].guess == by_path["s/dear_guess"].no
+    assert by_path["s/dear_guess"].task == "g"
+
+
+def test_a_plan_with_a_guesser_reads_the_same_once_it_is_stored() -> None:
+    plan = Plan.model_validate({"name": "p", "steps": {"dear": {"task": "t", "guess": {"task": "g"}}}})
+    again = Plan.model_validate(plan_data(plan))
+    assert again == plan and plan_hash(again) == plan_hash(plan)
+    assert list(plan.steps) == ["dear", "dear_guess"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "place", "why"),
+    [
+        ({"dear": {"task": "t", "guess": {"with": {}}}}, ("steps", "dear", "guess"), "Field required"),
+        ({"dear": {"task": "t", "guess": {"task": "g", "for_each": [1]}}}, ("steps", "dear", "guess"), "Extra inputs"),
+        ({"dear": {"task": "t", "guess": {"task": "g"}}, "dear_guess": {"task": "g"}}, (), "dear_guess, which there"),
+    ],
+)
+def test_a_guesser_that_cannot_be_a_step_is_refused(steps: dict[str, Any], place: tuple[str, ...], why: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Plan.model_validate({"name": "p", "steps": steps})
+    (error,) = caught.value.errors()
+    assert error["loc"][: len(place)] == place
+    assert why in error["msg"]
 
 
 @pytest.mark.parametrize(
