@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks.economy import prefixes
+from tests.benchmarks.economy import contexts, prefixes, tools
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.options import Options
 
 ECONOMY: dict[str, Callable[[Options], Iterator[Figure]]] = {
     "prefix": prefixes.prefix,
+    "context": contexts.context,
+    "tools": tools.tools,
 }
 """The benches of the economy by name, each added with its module."""
