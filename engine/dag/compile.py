@@ -115,6 +115,7 @@ def _ending(plan: Plan, scope: Scope, problems: Problems) -> Ending | None:
     )  # fmt: skip
 
 
+@uncollected
 def freeze_task_defaults(plan: Plan, registry: Registry) -> Plan:
     """``plan`` with the effects, queue and timeout of its task types written into its steps.
 
