@@ -82,6 +82,7 @@ def _figures(outcome: Outcome) -> Counter[str]:
         followers=outcome.followed, runs_compared=outcome.compared,
         faults=sum(outcome.faults.values()),
     )  # fmt: skip
+    told.update({f"ahead_{name}": number for name, number in outcome.read_ahead.items()})
     told.update(f"runs_{state}" for state in outcome.states)
     told.update({f"early_{name}": number for name, number in outcome.early.items()})
     return told

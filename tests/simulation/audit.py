@@ -47,6 +47,9 @@ class Audit:
 
     def published(self, delivery: Delivery) -> None:
         """A message goes out. Invariant 2: its attempt is in the journal."""
+        if delivery.prefetch is not None:
+            self._sim.readings.published(delivery)
+            return
         for part, call in delivery.parts():
             key = (delivery.run_id, part.step_no, call.item)
             rows = self._sim.journal.attempts.get(_node(key), {})
@@ -82,7 +85,7 @@ class Audit:
         key = (delivery.run_id, delivery.step_no, real_item(call.item))
         if sim.driver.tracing:
             sim.driver.note("body", f"{delivery.path} {call.item} attempt {call.attempt} {delivery.token}")
-        for run_id in self._line(delivery.run_id):
+        for run_id in self.line(delivery.run_id):
             gone_at = sim.journal.permits_gone_at.get(run_id)
             if gone_at is not None and at > gone_at:
                 raise Violation(f"invariant 4: {key} begins at {at:.3f}, the permits of {run_id} went at {gone_at:.3f}")
@@ -93,7 +96,7 @@ class Audit:
         elif not self._join_holds(delivery.run_id, step, behind):
             raise Violation(f"invariant 3: {key} begins and its join does not hold")
         given_here = {told for view in behind.values() for told in bodies.executions(view)}
-        self._check_inputs(key, inputs, given_here)
+        self.check_inputs(key, inputs, given_here)
         self._taken_ahead[execution] = given_here.intersection(bodies.executions(inputs))
         if step.effects == "external":
             self._check_external(key, call.attempt, step)
@@ -142,14 +145,14 @@ class Audit:
             for run_id in sorted(self._sim.journal.runs.keys() & expected.journal.runs.keys()):
                 self._compare(run_id, expected)
 
-    def _line(self, run_id: str) -> list[str]:
+    def line(self, run_id: str) -> list[str]:
         """A run and those above it."""
         parent = self._sim.journal.runs[run_id].parent
-        return [run_id] if parent is None else [run_id, *self._line(parent.run_id)]
+        return [run_id] if parent is None else [run_id, *self.line(parent.run_id)]
 
     def _tree(self, run_id: str) -> list[str]:
         """A run and those below it."""
-        return [each for each in self._sim.journal.runs if run_id in self._line(each)]
+        return [each for each in self._sim.journal.runs if run_id in self.line(each)]
 
     def _check_child(self, run_id: str) -> None:
         """A run that stands for a node ended no later than that node, and said what the node says."""
@@ -204,7 +207,8 @@ class Audit:
         keys = [(run_id, no, item) for item in range(count)]
         return sum(key in nodes and nodes[key].state is NodeState.FAILED for key in keys)
 
-    def _check_inputs(self, key: NodeKey, inputs: Any, given_here: Collection[str]) -> None:
+    def check_inputs(self, key: NodeKey, inputs: Any, given_here: Collection[str] = ()) -> None:
+        """What is given to a body is the recorded results, or those of the same message."""
         for execution in bodies.executions(inputs):
             if execution in given_here:
                 continue  # no result in the journal yet; see _check_ahead
@@ -219,7 +223,7 @@ class Audit:
         for key, node in self._sim.journal.nodes.items():
             told = unpack(orjson.loads(node.result), self._sim.artefacts) if node.result else {}
             if isinstance(told, dict) and "x" in told:
-                self._check_inputs(key, [{"x": each} for each in self._taken_ahead.get(told["x"], ())], ())
+                self.check_inputs(key, [{"x": each} for each in self._taken_ahead.get(told["x"], ())], ())
 
     def _check_external(self, key: NodeKey, attempt: int, step: CompiledStep) -> None:
         row = self._sim.journal.attempts[key].get(attempt)
@@ -320,10 +324,10 @@ class Audit:
 
     def _compare(self, run_id: str, expected: Simulation) -> None:
         other = expected.journal.runs[run_id]
-        if any(early.is_early(self._sim.plan_of(each)) for each in self._tree(self._line(run_id)[-1])):
+        if any(early.is_early(self._sim.plan_of(each)) for each in self._tree(self.line(run_id)[-1])):
             return  # what is stopped depends on what was faster
         tainted = self._tainted(run_id)
-        lines = [self._sim.journal.runs[each] for each in self._line(run_id)]
+        lines = [self._sim.journal.runs[each] for each in self.line(run_id)]
         cut_short = any(each.state is RunState.CANCELLED or each.reason == "deadline passed" for each in lines)
         self._sim.compared += not tainted and not cut_short
         if not tainted and not cut_short:

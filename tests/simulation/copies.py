@@ -75,17 +75,24 @@ class Copies:
 
     def _check_waiting(self, record: Dispatched) -> None:
         """Nothing that no limit holds back is ready for the copy's queue."""
+        waiting = self.waiting(record.queue)
+        if waiting:
+            raise Violation(f"invariant 8: {waiting} wait while a copy of another goes out")
+
+    def waiting(self, queue: str) -> list[tuple[str, int, int]]:
+        """Nodes of a step that are ready for ``queue``, were never sent, and are held back by no limit."""
         journal = self._sim.journal
         for (run_id, no), row in journal.steps.items():
             step = self._sim.plan_of(run_id).steps[no]
             going = journal.runs[run_id].state is RunState.RUNNING and row.state is StepState.RUNNING
             free = not (self._is_limited(step) or step.when_per_item or step.child is not None)
-            if not going or not free or step.queue != record.queue:
+            if not going or not free or step.queue != queue:
                 continue
             nodes = [(run_id, no, item) for item in range(row.count or 0)]
             waiting = [node for node in nodes if node not in journal.nodes and not journal.attempts.get(node)]
             if waiting:
-                raise Violation(f"invariant 8: {waiting} wait while a copy of another goes out")
+                return waiting
+        return []
 
     def _is_limited(self, step: CompiledStep) -> bool:
         return step.max_parallel is not None or bool(step.pools) or step.task in self._sim.limits.rates

@@ -16,8 +16,20 @@ import orjson
 from engine.artefacts.values import pack, unpack
 from engine.errors import TaskError, Unavailable
 from engine.plan.templates import render
-from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome, Report, ReportKind, Try, real_item
+from engine.wire import (
+    Delivery,
+    ErrorInfo,
+    NodeCall,
+    NodeReport,
+    Outcome,
+    Prefetched,
+    Report,
+    ReportKind,
+    Try,
+    real_item,
+)
 from tests.simulation import bodies
+from tests.simulation.ahead import read_ahead, taken
 
 if TYPE_CHECKING:
     from tests.simulation.workers import Slot
@@ -43,6 +55,7 @@ class Execution:
         self.nonce = self.sim.unique("n")
         self.begun_at: float | None = None
         self.tries: list[Try] = []
+        self.used: Prefetched | None = None
         self.views: dict[int, Any] = {}
 
     @property
@@ -51,6 +64,9 @@ class Execution:
 
     def run(self) -> Work:
         chance, redis, told = self.sim.driver.chance, self.sim.redis, self.delivery
+        if told.prefetch is not None:
+            yield from read_ahead(self.slot, told)
+            return
         parts = list(told.parts())
         names = [f"{part.step_no}:{call.item}" for part, call in parts]
         try:
@@ -79,7 +95,7 @@ class Execution:
         node: NodeReport | None = None
         for place, (part, call) in enumerate(ours):
             reached = part is self.head or not part.follows or (node is not None and node.outcome is Outcome.OK)
-            self.delivery, self.call, self.begun_at, self.tries = part, call, None, []
+            self.delivery, self.call, self.begun_at, self.tries, self.used = part, call, None, [], None
             if reached:
                 node = yield from self._attempt()
             else:
@@ -190,6 +206,9 @@ class Execution:
         seed = self.sim.seeds_of_runs[told.run_id]
         ended = bodies.ending(seed, told.path, real_item(self.call.item), told.task, tries, inputs, execution)
         seconds = ended.seconds * self._slower(seed)
+        if told.ahead is not None and not self.tries:
+            self.used = yield from taken(self, inputs)
+            seconds = max(0.001, seconds - (self.used.seconds if self.used else 0.0))
         left_s, marked = seconds, told.effects == "external"
         mark_s = BEGUN_MARK_S if told.mark_after_s is None else min(BEGUN_MARK_S, told.mark_after_s)
         while left_s > 0:
@@ -245,7 +264,7 @@ class Execution:
     def _ended(self, outcome: Outcome, error: ErrorInfo | None = None, result: str | None = None) -> NodeReport:
         return NodeReport(
             self.call.item, self.call.attempt, outcome, result, error, tuple(self.tries), self.begun_at,
-            self.sim.driver.wall,
+            self.sim.driver.wall, prefetched=self.used,
         )  # fmt: skip
 
     def _report(self, kind: ReportKind, *nodes: NodeReport) -> Report:

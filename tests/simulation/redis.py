@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.errors import Unavailable
 from engine.runtime.ports import PermitView, WorkerInfo
-from engine.wire import Report
+from engine.wire import Report, prefetch_field
 from tests.simulation.driver import Driver, Violation
 
 Permit = tuple[str, str, str, str, float]
@@ -35,6 +35,7 @@ class Data:
     queues: dict[str, deque[bytes]] = field(default_factory=dict)
     workers: dict[str, tuple[WorkerInfo, float]] = field(default_factory=dict)
     buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
+    ahead: dict[str, tuple[bytes, float]] = field(default_factory=dict)  # what was read, and until when it is there
     fence: int = 0
 
 
@@ -127,7 +128,9 @@ class SimRedis:
         self.data.stops.update(tokens)
 
     def drop_prefetches(self, run_id: str, tokens: Mapping[int, str]) -> None:
-        """Nothing is read ahead in simulated plans."""
+        for step_no, token in tokens.items():
+            self.data.permits.get(run_id, {}).pop(prefetch_field(step_no), None)
+            self.data.ahead.pop(token, None)
 
     def grant(self, token: str, allowed: bool) -> None:
         self.data.grants.setdefault(token, []).append(allowed)
@@ -231,6 +234,39 @@ class SimRedis:
         ours = permit is not None and permit[1:3] == (token, epoch)
         return True, ours, permit is not None and ours and permit[0] == "b"
 
+    def begin_prefetch(self, run_id: str, step_no: int, token: str, epoch: str, worker: str) -> bool:
+        held, name = self.data.permits.get(run_id, {}), prefetch_field(step_no)
+        if self.run_id != epoch or name not in held or held[name][:3] != ("p", token, epoch):
+            return False
+        held[name] = ("b", token, epoch, worker, self.driver.now)
+        return True
+
+    def wanted_prefetch(self, run_id: str, step_no: int, token: str) -> bool:
+        permit = self.data.permits.get(run_id, {}).get(prefetch_field(step_no))
+        return permit is not None and permit[1] == token
+
+    def end_prefetch(self, report: Report, read: bytes, fresh_s: float) -> bool:
+        held, name = self.data.permits.get(report.run_id, {}), prefetch_field(report.step_no)
+        if name not in held or held[name][:2] != ("b", report.token):
+            return False
+        del held[name]
+        self.data.ahead[report.token] = (read, self.driver.now + fresh_s)
+        self.append(report)
+        return True
+
+    def take_prefetched(self, run_id: str, step_no: int, token: str, give_up: bool) -> tuple[bool, bytes]:
+        """Whether it still runs, and what was read, if anything is there."""
+        read, until = self.data.ahead.pop(token, (b"", 0.0))
+        if until > self.driver.now:
+            return False, read
+        held, name = self.data.permits.get(run_id, {}), prefetch_field(step_no)
+        if name not in held or held[name][1] != token:
+            return False, b""
+        if held[name][0] == "b" and not give_up and self.data.workers.get(held[name][3], (0, 0.0))[1] > self.driver.now:
+            return True, b""
+        del held[name]
+        return False, b""
+
     def announce(self, info: WorkerInfo, tokens: Iterable[str]) -> set[str]:
         self.data.workers[info.name] = (info, self.driver.now + self._lease_s)
         told = set()
@@ -247,6 +283,7 @@ class SimRedis:
             "permits": [held for held in self.data.permits.values() if any(p[2] == self.run_id for p in held.values())],
             "leases": self.data.leases,
             "reports": self.data.stream,
+            "read ahead": [token for token, (_, until) in self.data.ahead.items() if until > self.driver.now],
         }
         return ", ".join(f"{name}: {found}" for name, found in data.items() if found)
 

@@ -20,12 +20,13 @@ from engine.dag.compiled import CompiledPlan
 from engine.errors import Unavailable
 from engine.learning.knowledge import Knowledge
 from engine.runtime import faults as fault_points
-from engine.runtime import inflight, inspection, leader, learning, newcomers, server, service
+from engine.runtime import inflight, inspection, leader, learning, newcomers, prefetching, server, service
 from engine.runtime.ports import CommandRow, NewChild, RunRow
 from engine.runtime.world import Limits, Pace, Rate
 from engine.scheduling.records import AttemptKind, Record, RunState
 from engine.scheduling.state import Policy
 from engine.wire import Report, ReportKind
+from tests.simulation import ahead
 from tests.simulation.audit import Audit
 from tests.simulation.broker import SimBroker
 from tests.simulation.copies import Copies
@@ -61,6 +62,7 @@ class Simulation:
         self.audit = Audit(self)
         self.redis.acknowledged = self.audit.acknowledged
         self.copies = Copies(self)
+        self.readings = ahead.Readings(self)
         self.workers: list[SimWorker] = []
         self.schedulers: list[SimScheduler] = []
         self.plans: dict[str, CompiledPlan] = {}
@@ -75,7 +77,9 @@ class Simulation:
         self.policy, self.durations_known = _policy(seed, small=small)
         self.policy, self.stragglers = _hedging(seed, self.policy)
         self.speculates = random.Random(f"{seed} bets").random() < 0.5
-        self.policy = replace(self.policy, speculate=disturbed)  # so each such run is compared with a plain one
+        self.policy, self.reads_ahead = ahead.reads_ahead(seed, self.policy)
+        # So each run that speculates, or is read ahead for, is compared with a plain one.
+        self.policy = replace(self.policy, speculate=disturbed, prefetch=disturbed)
         self.limits = Limits({"db": 2}, {"t.rated": Rate(4.0, 3)})
         until = own.choice((3.0, 10.0, 30.0))
         drawn = _chosen(own)
@@ -85,7 +89,7 @@ class Simulation:
         if disturbed:
             self.faults.plan()
         for _ in range(own.randint(1, 3)):
-            self._start_worker(own.randint(1, 3) + 4 * self.speculates, own.choice((0, 0, 1, 2)))
+            self._start_worker(own.randint(1, 3) + 4 * (self.speculates or self.reads_ahead), own.choice((0, 0, 1, 2)))
         for number in range(2):
             self.schedulers.append(SimScheduler(self, f"scheduler{number}"))
 
@@ -167,6 +171,7 @@ class Simulation:
             if self.speculates:
                 self.plans[version] = with_bets(random.Random(f"{self.seed}/{version}/bets"), self.plans[version])
             self._end_early(version)
+            self._read_ahead(version)
             deadline_at = EPOCH + chance.uniform(1.0, 40.0) if chance.random() < 0.1 else None
             row = RunRow(
                 run_id, "default", "main", "random", version, '{"v":{}}', chance.choice((0, 0, 5)), RunState.PENDING,
@@ -200,6 +205,15 @@ class Simulation:
                 self.plans[each] = ending_early(chance, self.plans[each])
             self.plans[version] = with_the_same_below(self.plans[version], self.plans)
 
+    def _read_ahead(self, version: str) -> None:
+        """In some worlds steps can be read ahead for. Drawn apart, so that other worlds stay as they are."""
+        if not self.reads_ahead:
+            return
+        chance = random.Random(f"{self.seed}/{version}/ahead")
+        for each in [name for name in self.plans if name == version or name.startswith(f"{version}.")]:
+            self.plans[each] = ahead.with_prefetches(chance, self.plans[each])
+        self.plans[version] = with_the_same_below(self.plans[version], self.plans)
+
     def _born(self, child: NewChild) -> None:
         self.seeds_of_runs[child.row.id] = zlib.crc32(child.row.id.encode())
         self.driver.note("journal", f"starts {child.row.id} for {child.row.parent}")
@@ -221,7 +235,8 @@ class Simulation:
         self.journal.command(CommandRow(number, run_id, kind, {}, self.driver.wall))
 
     def _start_worker(self, slots: int, prefetch: int) -> None:
-        self.workers.append(SimWorker(self, self.unique("w"), (*QUEUES, "speculative"), slots, prefetch))
+        extra = ("speculative", ahead.QUEUE) if self.reads_ahead else ("speculative",)
+        self.workers.append(SimWorker(self, self.unique("w"), (*QUEUES, *extra), slots, prefetch))
 
     def _start_worker_in(self, seconds: float, like: SimWorker) -> None:
         self.driver.after(seconds, self._start_worker, len(like.slots), like._prefetch)
@@ -232,6 +247,7 @@ class Simulation:
         if self.driver.tracing:
             self.driver.note("journal", str(record)[:230])
         self.copies.committed(record)
+        self.readings.committed(record)
 
     def _woken(self) -> None:
         for scheduler in self.schedulers:
@@ -302,6 +318,7 @@ class Outcome:
     followed: int
     bets: int
     adopted: int
+    read_ahead: dict[str, int]
     compared: int
     runs: int
     states: tuple[str, ...]
@@ -318,12 +335,12 @@ def _adopted(journal: SimJournal) -> int:
 def _engine_in(sim: Simulation) -> Iterator[None]:
     """The engine's fault points and logs lead into ``sim``."""
     quiet = _Log(sim)
-    kept = (
-        fault_points.point, leader.log, inflight.log, service.log, inspection.log, server.log, learning.log, newcomers.log,
-    )  # fmt: skip
+    loud: tuple[Any, ...] = leader, inflight, service, inspection, server, learning, newcomers, prefetching
+    kept, logs = fault_points.point, [module.log for module in loud]
     typical_s, branch = Knowledge.typical_s, Knowledge.branch
     fault_points.point = sim.point
-    leader.log = inflight.log = service.log = inspection.log = server.log = learning.log = newcomers.log = quiet
+    for module in loud:
+        module.log = quiet
     if sim.durations_known:
         Knowledge.typical_s = lambda self, *kind: typical_s(self, *kind) or 0.01  # type: ignore[method-assign]
     if sim.speculates:
@@ -337,10 +354,9 @@ def _engine_in(sim: Simulation) -> Iterator[None]:
         yield
     finally:
         Knowledge.bodies, Knowledge.quantile_s = bodies, quantile_s  # type: ignore[method-assign]
-        (
-            fault_points.point, leader.log, inflight.log, service.log, inspection.log, server.log, learning.log,
-            newcomers.log,
-        ) = kept  # fmt: skip
+        fault_points.point = kept
+        for module, log in zip(loud, logs, strict=True):
+            module.log = log
         Knowledge.typical_s, Knowledge.branch = typical_s, branch  # type: ignore[method-assign]
 
 
@@ -378,7 +394,8 @@ def simulate(seed: int, *, trace: list[str] | None = None, only: frozenset[str] 
     return Outcome(
         seed, sim.faults.happened, len(journal.nodes), sum(sim.audit.begins.values()),
         sum(count - 1 for count in sim.audit.begins.values() if count > 1), sim.broker.published,
-        sim.audit.chunked, sim.copies.launched, sim.audit.followed, sim.audit.bets, _adopted(journal), sim.compared,
+        sim.audit.chunked, sim.copies.launched, sim.audit.followed, sim.audit.bets, _adopted(journal),
+        dict(sim.readings.told), sim.compared,
         len(journal.runs), tuple(str(row.state) for row in journal.runs.values()),
         dict(sim.early),
     )  # fmt: skip

@@ -6,9 +6,12 @@ A failing seed is named in the message together with the command that replays it
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 
 import pytest
 
+from engine.scheduling.state import Policy
+from tests.simulation.ahead import reads_ahead
 from tests.simulation.simulation import simulate
 
 _BLOCK = 100
@@ -31,6 +34,14 @@ def test_a_speculating_run_gives_what_a_plain_one_gives_and_some_bets_are_adopte
     outcomes = [simulate(seed) for seed in range(170, 250)]  # each compares its runs with plain ones
     adopted = sum(outcome.adopted for outcome in outcomes)
     assert 3 <= adopted < sum(outcome.bets for outcome in outcomes)
+
+
+def test_what_is_read_ahead_is_used_or_in_vain_and_some_is_lost_or_late() -> None:
+    faults = frozenset({"lost_message", "late_message", "doubled_message"})
+    seeds = [seed for seed in range(350, 475) if reads_ahead(seed, Policy())[1]]
+    told = sum((Counter(simulate(seed, only=faults).read_ahead) for seed in seeds), Counter[str]())
+    assert 3 <= told["used"] < told["started"]
+    assert told["lost_or_late"] >= 3
 
 
 def test_the_same_seed_gives_the_same_world() -> None:

@@ -17,9 +17,10 @@ from engine.runtime.children import Children
 from engine.runtime.inflight import Inflight
 from engine.runtime.leader import Leader
 from engine.runtime.outbox import Outbox
-from engine.scheduling import attempts, bets, commands, core, hedges, restoring, steps, wagers
+from engine.scheduling import attempts, bets, commands, core, hedges, nearness, prefetches, restoring, steps, wagers
 from engine.scheduling.events import Cascaded, PermitsRevoked
 from engine.scheduling.joins import JoinVerdict
+from engine.scheduling.prefetches import Prefetches
 from engine.scheduling.records import Begun, RunChanged
 from engine.scheduling.turn import Turn
 from tests.simulation.driver import Violation
@@ -172,6 +173,22 @@ def copy_while_primary_attempts_wait(patch: Patch) -> None:
     patch.setattr(hedges, "_idle_queue", own_queue)
 
 
+def read_ahead_of_what_changes_things(patch: Patch) -> None:
+    def above(run: Any, no: int) -> list[int]:
+        return [parent for parent in run.step(no).parents if not run.steps[parent].state.final]
+
+    patch.setattr(nearness, "_quiet_above", above)
+
+
+def read_ahead_while_primary_attempts_wait(patch: Patch) -> None:
+    patch.setattr(prefetches, "_ready_for", lambda turn, room: False)
+    patch.setattr(prefetches, "spare_slots", lambda *told: (100, 100))
+
+
+def tell_twice_what_a_prefetch_came_to(patch: Patch) -> None:
+    patch.setattr(Prefetches, "_close", lambda ahead, turn, fetch: ahead._release(turn, fetch))
+
+
 MUTATIONS: tuple[Callable[[Patch], None], ...] = (
     skip_the_fence, accept_stale_attempts, publish_before_the_commit, do_not_ask_for_the_permit_at_begin, drop_a_retry,
     repeat_a_lost_external_body, forget_restored_attempts, acknowledge_before_the_commit,
@@ -181,11 +198,12 @@ MUTATIONS: tuple[Callable[[Patch], None], ...] = (
     let_the_runs_below_a_cancelled_run_go_on, believe_what_was_sent_ahead,
     adopt_before_the_condition_is_known, bet_on_what_does_harm,
     copy_an_external_body, copy_while_primary_attempts_wait,
+    read_ahead_of_what_changes_things, read_ahead_while_primary_attempts_wait, tell_twice_what_a_prefetch_came_to,
 )  # fmt: skip
 
 
 WORLDS: dict[Callable[[Patch], None], tuple[int, frozenset[str] | None]] = {
-    publish_again_at_every_look: (200, None),
+    publish_again_at_every_look: (580, None),
     adopt_before_the_condition_is_known: (210, None),
     let_a_frozen_scheduler_write_permits: (220, frozenset({"freeze_scheduler", "slow_call"})),
     believe_every_delivery: (
