@@ -1,0 +1,208 @@
+"""Model tasks that give text or data: complete, extract, embed. Others are in ``llm_texts`` and ``llm_verdicts``.
+
+A call changes nothing outside, so each may be repeated, hedged and speculated; what it costs is the budget's. Which
+model answers is said by the step (``model``, ``needs``, ``quality``) or the argument ``model``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from engine.errors import Permanent, UsageError
+from engine.plan.decorators import task
+from engine.plan.tasktype import TaskContext
+from tasks.asking import (
+    Called,
+    LongText,
+    ModelId,
+    Pieces,
+    Question,
+    Temperature,
+    Tokens,
+    ask,
+    chosen,
+    given_messages,
+    messages_of,
+    passages_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a model wrote; ``data`` is its data where a schema was given."""
+
+    text: str
+    data: Any
+    call: Called
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """Data that meets the schema."""
+
+    data: Any
+    call: Called
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors in the order of the texts."""
+
+    vectors: list[list[float]]
+    dimensions: int
+    model: str
+
+
+@task("llm.complete", effects="none", queue="io")
+def complete(
+    context: TaskContext,
+    prompt: LongText | None = None,
+    system: LongText = "Answer as briefly as the question allows.",
+    pieces: Pieces | None = None,
+    messages: list[dict[str, Any]] | None = None,
+    schema: dict[str, Any] | None = None,
+    model: ModelId | None = None,
+    max_output_tokens: Tokens = 1024,
+    temperature: Temperature | None = 0.0,
+) -> Completed:
+    """Put a question to a model.
+
+    Parameters
+    ----------
+    prompt
+        What is asked; at most 8 Mi characters.
+    system
+        Instructions that stay the same for many nodes; they come first, so that providers keep them warm.
+    pieces
+        What to answer from: texts, ``{text, source}``, or ``{path}`` of files below ``file_roots``.
+    messages
+        A whole conversation, ``{role, text}``, instead of ``prompt``, ``system`` and ``pieces``.
+    schema
+        JSON Schema that the answer has to meet; it is then in ``data``. Repaired once if it does not.
+    model
+        The model, ``provider/name``; else what the step's clauses lead to.
+    max_output_tokens
+        Tokens that it may write, thinking included. What a budget holds back follows from it.
+    temperature
+        0 for the likeliest answer. Models that take none are not given one.
+
+    Raises
+    ------
+    Permanent
+        If there is no such model or key, or the text does not fit the model.
+    Retryable
+        If the provider stays busy or away, or its data does not meet the schema twice.
+
+    Examples
+    --------
+    ::
+
+        answer:
+          task: llm.complete
+          with: {prompt: "{{ inputs.question }}", pieces: ["{{ steps.read.output.content }}"]}
+    """
+    if (prompt is None) == (messages is None):
+        raise Permanent("give either prompt or messages")
+    if messages is not None:
+        put, passages = given_messages(messages), []
+        facts: dict[str, Any] = {}
+    else:
+        passages = passages_of(context, pieces)
+        put = messages_of(system, passages, prompt or "")
+        facts = {"question": prompt, "passages": passages, "text": prompt, "schema": schema}
+    kind = ("extract" if schema else "answer" if passages else "") if facts else ""
+    if kind == "extract":
+        facts["text"] = "\n\n".join([*(each["text"] for each in passages), prompt or ""])
+    question = Question(kind, put, facts, max_output_tokens, schema, temperature=temperature)
+    answer, call = ask(context, question, model)
+    return Completed(answer.text, answer.data, call)
+
+
+@task("llm.extract", effects="none", queue="io")
+def extract(
+    context: TaskContext,
+    text: LongText,
+    schema: dict[str, Any],
+    instructions: LongText = "",
+    model: ModelId | None = None,
+    max_output_tokens: Tokens = 2048,
+) -> Extracted:
+    """Read data of a given form out of a text.
+
+    Parameters
+    ----------
+    text
+        The text; at most 8 Mi characters.
+    schema
+        JSON Schema of the data. Names and descriptions of its fields say what to look for.
+    instructions
+        What else to heed.
+    model, max_output_tokens
+        As of ``llm.complete``.
+
+    Raises
+    ------
+    Permanent
+        If the schema is none, or there is no such model or key.
+    Retryable
+        If the data does not meet the schema twice, or the provider stays busy or away.
+
+    Examples
+    --------
+    ::
+
+        invoice:
+          task: llm.extract
+          with:
+            text: "{{ steps.read.output.content }}"
+            schema: {type: object, properties: {total: {type: number}, due_date: {type: string, format: date}}}
+    """
+    put = messages_of(
+        f"Extract the data that is asked for from the material. Leave out or null what it does not say. {instructions}",
+        [{"text": text}],
+        "Extract the data.",
+    )
+    facts = {"text": text, "schema": schema}
+    answer, call = ask(context, Question("extract", put, facts, max_output_tokens, schema), model)
+    return Extracted(answer.data, call)
+
+
+@task("llm.embed", effects="none", queue="io")
+def embed(
+    context: TaskContext,
+    texts: Annotated[list[LongText], Field(max_length=10_000)],
+    model: ModelId | None = None,
+) -> Embedded:
+    """Turn texts into vectors, near for texts that are alike.
+
+    Parameters
+    ----------
+    texts
+        The texts; at most 10,000.
+    model
+        A model that embeds; else the cheapest that has a key. ``local/extractive`` knows words, not meanings.
+
+    Raises
+    ------
+    Permanent
+        If the model embeds no texts, or there is no such model or key.
+
+    Examples
+    --------
+    ::
+
+        vectors:
+          task: llm.embed
+          with: {texts: "{{ steps.split.output.parts }}"}
+    """
+    from engine.models.service import Models
+
+    try:
+        choice = chosen(context, model)
+        vectors = context.service(Models).embed(texts, choice.model.id)
+    except UsageError as error:
+        raise Permanent(str(error)) from error
+    return Embedded(vectors, len(vectors[0]) if vectors else 0, choice.model.id)
