@@ -334,6 +334,25 @@ class Client:
         """What SQL says of a run and cannot be true; empty is a clean bill. Raises ``NotFound``."""
         return self.store.audit(run, self.settings.losses_max)
 
+    def report(
+        self,
+        run: str | None = None,
+        *,
+        since: float | None = None,
+        plan: str | None = None,
+        tenant: str | None = None,
+        session: str | None = None,
+    ) -> dict[str, Any]:
+        """What a run, or all runs that went on after ``since`` (epoch seconds), cost and took; docs/economy.md.
+
+        Raises ``NotFound``.
+        """
+        from engine.api.report.making import report
+        from engine.store.spending import Scope
+
+        found = None if run is None else self.store.get(run).id
+        return report(self.store.database, self.settings, Scope(found, since, plan, tenant, session))
+
     def wake(self, run_id: str) -> bool:
         """Tell the scheduler of a run's shard to look at SQL now; whether a Redis took that.
 

@@ -119,6 +119,7 @@ def show(session: Session, run: str, where: str | None, state: str | None, limit
       flywheel runs show @last 'inspect[17]'
     """
     from engine.cli.outlook import look, outlook_lines, outlook_row  # lazy: not needed to list runs
+    from engine.cli.paid import cost_lines, cost_row
 
     with session.client() as client:
         found = client.run(run)
@@ -126,9 +127,11 @@ def show(session: Session, run: str, where: str | None, state: str | None, limit
             progress = client.store.progress(found.id)
             live = {step.step_no: step for step in progress.steps}
             steps = [step_row(step, live.get(step.step_no)) for step in client.store.steps(found.id)]
-            seen = look(client.store, progress)
+            seen, paid = look(client.store, progress), cost_row(client.store, found.id)
             data = {**run_row(found), "outputs": client.outputs(found.id), "steps": steps, **outlook_row(seen)}
-            print_one(data, output, "flywheel.run/1", table=lambda: _print_run(data, outlook_lines(seen)))
+            data["cost"] = paid
+            lines = [*outlook_lines(seen), *cost_lines(paid)]
+            print_one(data, output, "flywheel.run/1", table=lambda: _print_run(data, lines))
             return
         step, item = locate(client.store, found.id, where)
         if item is None:

@@ -130,6 +130,17 @@ class Spending:
     duplicate_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What was paid in brief: calls that went out, hits of caches, and entries whose cost is estimated."""
+
+    cost_nusd: int
+    saved_nusd: int
+    calls: int
+    hits: int
+    not_settled: int
+
+
 def spending(database: Database, scope: Scope) -> Spending:
     """Read it, as one state of the database shows it on SQLite. Raises ``NotFound``."""
     with database.reading("read what was spent") as connection:
@@ -148,15 +159,18 @@ def spending(database: Database, scope: Scope) -> Spending:
         )  # fmt: skip
 
 
-def cost_line(database: Database, run: str) -> tuple[int, int, int, int]:
-    """Cost and savings in nano-dollars, entries, and entries not settled, of a run and those below it."""
-    open_ones = func.sum(case((LEDGER.c.settled.is_(False), 1), else_=0))
-    sums = (func.sum(LEDGER.c.cost_nusd), func.sum(LEDGER.c.saved_nusd), func.count(), open_ones)
+def paid(database: Database, run: str) -> Paid:
+    """What the ledger holds of a run and those below it. Raises ``NotFound``."""
+    sums = (
+        func.sum(LEDGER.c.cost_nusd), func.sum(LEDGER.c.saved_nusd),
+        func.sum(case((LEDGER.c.cache.in_(("none", "miss")), 1), else_=0)), func.count(),
+        func.sum(case((LEDGER.c.settled.is_(False), 1), else_=0)),
+    )  # fmt: skip
     with database.reading(f"read what run {run} cost") as connection:
         tree = _tree(connection, Scope(run=run))
         chosen = select(*sums).select_from(LEDGER).join(tree, tree.c.id == LEDGER.c.run_id)
-        cost, saved, entries, unsettled = connection.execute(chosen).one()
-    return int(cost or 0), int(saved or 0), int(entries), int(unsettled or 0)
+        cost, saved, calls, entries, unsettled = (int(each or 0) for each in connection.execute(chosen).one())
+    return Paid(cost, saved, calls, entries - calls, unsettled)
 
 
 def _tree(connection: Connection, scope: Scope) -> CTE:

@@ -22,7 +22,7 @@ from engine.scheduling.records import (
 from engine.scheduling.snapshot import ChildOf
 from engine.store.journal import SqlJournal
 from engine.store.runs import RunStore
-from engine.store.spending import Scope, Spread, cost_line, spending
+from engine.store.spending import Paid, Scope, Spread, paid, spending
 from engine.wire import Outcome
 from tests.contract.samples import NOW, dispatched, ended, new_run, node_done
 from tests.contract.test_ledger import ENTRY, note
@@ -38,7 +38,7 @@ def parent(runs: RunStore, journal: SqlJournal, epoch: int) -> str:
 
 
 def test_calls_of_runs_below_count_as_the_run_s(parent: str, journal: SqlJournal) -> None:
-    assert cost_line(journal.database, parent) == (2000, 100, 2, 1)
+    assert paid(journal.database, parent) == Paid(2000, 100, calls=2, hits=0, not_settled=1)
     found = spending(journal.database, Scope(run=parent))
     assert (found.runs, found.runs_below) == (1, 1)
     assert sum((each.usage for each in found.calls), Usage()) == Usage(20, 40, 0, 0, 10, 2)

@@ -184,7 +184,7 @@ def _caches(calls: list[Calls]) -> Table:
     if used.input_total:
         # In tokens, not calls: a prefix is read as far as it matches.
         rows.append({
-            "cache": "providers' prompt caches (tokens)", "asked": used.input_total, "hit": used.cache_read,
+            "cache": "prompt caches (tokens)", "asked": used.input_total, "hit": used.cache_read,
             "shared": 0, "negative": 0, "hit_rate": _ratio(used.cache_read, used.input_total),
             "saved_usd": usd(sum(call.saved_nusd for call in sent)),
         })  # fmt: skip
