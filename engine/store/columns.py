@@ -66,6 +66,10 @@ COMMAND = _table("command", "id:int run_id shard:int kind arguments created_at:r
 SHARD = _table("shard", "shard:int owner epoch:big lease_until:real")
 LEARNED = _table("learned", "shard:int plan path task seen_at:real facts")
 LEARNED_GENERATION = _table("learned_generation", "id:int generation:big")
+CACHE_ENTRY = _table(
+    "cache_entry", "id digest tenant kind name tags incarnation stamp:big made_at:real expires_at:real body"
+)
+CACHE_WRITE = _table("cache_write", "id tenant tags incarnation stamp:big at:real")
 PAUSED_QUEUE = _table("paused_queue", "queue paused_at:real")
 LEDGER = _table(
     "ledger",

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Table
 
 from engine.scheduling.records import Noted
-from engine.store import ledger, tables
+from engine.store import caching, ledger, tables
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "ledger": Kind(tables.table(tables.Ledger), ledger.row_of),
+    "cache": Kind(tables.table(tables.CacheEntry), caching.entry_row_of),
+    "cache_write": Kind(tables.table(tables.CacheWrite), caching.write_row_of),
 }
 
 

@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, Connection, delete, exc, func, select, tex
 from engine.artefacts.store import GRACE_S, ArtefactStore
 from engine.errors import Conflict, UsageError
 from engine.scheduling.records import RunState
-from engine.store.columns import IS_TOP, LEDGER, LEDGER_SUM, NOT_FINAL, PLAN_VERSION
+from engine.store import caching
+from engine.store.columns import CACHE_ENTRY, IS_TOP, LEDGER, LEDGER_SUM, NOT_FINAL, PLAN_VERSION
 from engine.store.engines import Database
 from engine.store.ledger import sum_up
 from engine.store.views import FINAL_STATES
@@ -69,6 +70,7 @@ def prune(
         for run_id in run_ids:
             _delete_run(database, run_id)
         _delete_unused_plans(database)
+        caching.prune(database, now, GRACE_S)
     # What is referred to only after this was read was put within the grace age, and is left alone.
     count, size = artefacts.sweep(
         _referenced(database), grace_s=max(grace_s, _oldest_unfinished_s(database, now)), dry_run=dry_run
@@ -97,6 +99,7 @@ def delete_tenant(database: Database, artefacts: ArtefactStore, tenant: str, *, 
         _delete_run(database, run_id)
     with database.writing(f"delete what tenant {tenant} spent") as connection:
         connection.execute(delete(LEDGER_SUM).where(LEDGER_SUM.c.tenant == tenant))
+    caching.forget(database, tenant)
     _delete_unused_plans(database)
     # Inputs on their way to a body are artefacts that no row refers to: those of the tenant go as well.
     count, size = artefacts.sweep(_referenced(database), grace_s=_oldest_unfinished_s(database, now))
@@ -153,12 +156,13 @@ def _referenced(database: Database) -> set[str]:
 
 
 def _references(connection: Connection, of: ColumnElement[bool] | None) -> Iterator[str]:
-    """Digests in the stored values of all runs, or of the runs that ``of`` selects.
+    """Digests in the stored values of all runs and of caches, or of the runs that ``of`` selects.
 
     Found in the text, without parsing it. User data that looks like a reference keeps an artefact
     longer than needed, and can do no more.
     """
-    for column in (RUN.c.inputs, RUN.c.outputs, NODE.c.result):
+    columns = (RUN.c.inputs, RUN.c.outputs, NODE.c.result, *(() if of is not None else (CACHE_ENTRY.c.body,)))
+    for column in columns:
         chosen = select(column).where(column.like('%"ref"%'))
         if of is not None:
             chosen = chosen.where(

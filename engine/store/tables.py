@@ -316,6 +316,39 @@ class LedgerSum(SQLModel, table=True):
     saved_nusd: int = Field(sa_type=BigInteger)
 
 
+class CacheEntry(SQLModel, table=True):
+    """A result that was kept: as Redis has it (``body``), and when it was begun. ``tags`` is a JSON list."""
+
+    __tablename__ = "cache_entry"
+    __table_args__ = (Index("cache_entry_expires", "expires_at"),)
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    digest: str = Field(sa_type=Text)
+    tenant: str = Field(sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    name: str = Field(sa_type=Text)
+    tags: str = Field(sa_type=Text)
+    incarnation: str = Field(sa_type=Text)
+    stamp: int = Field(sa_type=BigInteger)
+    made_at: float = Field(sa_type=Double)
+    expires_at: float = Field(sa_type=Double)
+    body: str = Field(sa_type=Text)
+
+
+class CacheWrite(SQLModel, table=True):
+    """A write that made every entry stale that was begun before and has one of its tags, a JSON list."""
+
+    __tablename__ = "cache_write"
+    __table_args__ = (Index("cache_write_at", "at"),)
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    tenant: str = Field(sa_type=Text)
+    tags: str = Field(sa_type=Text)
+    incarnation: str = Field(sa_type=Text)
+    stamp: int = Field(sa_type=BigInteger)
+    at: float = Field(sa_type=Double)
+
+
 class PausedQueue(SQLModel, table=True):
     """A queue to which nothing is dispatched until its row is gone."""
 
