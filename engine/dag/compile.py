@@ -191,6 +191,8 @@ def _task_types(drafts: Sequence[Draft], registry: Registry, problems: Problems)
                 problems.add(str(error), (*draft.where, "task"))
                 continue
         _check_arguments(draft, found[draft.task], problems)
+        if draft.step.batch is not None and found[draft.task].many is None:
+            problems.add(f"{draft.task} has nothing that does many at once", (*draft.where, "batch"), of_key=True)
     return found
 
 
@@ -281,6 +283,8 @@ def _step(
         voting=None if step.vote is None else Voting(step.vote.ballot, step.vote.confidence, step.vote.min),
         child=None if draft.child is None else _child_runs(draft, number[draft.names["inputs"]], below),
         prefetch=prefetch_of(draft, number, task_type),
+        batch_items=step.batch.max_items if step.batch is not None else 1,
+        batch_wait_s=step.batch.max_wait if step.batch is not None else 0.0,
         care=care_of(step, draft.scope.plan, plan),
     )
 

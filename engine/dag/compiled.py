@@ -205,6 +205,8 @@ class CompiledStep:
         Names of the concurrency pools of which each running node holds one slot.
     child
         How its nodes are runs of their own; ``None`` for nodes that a worker runs.
+    batch_items, batch_wait_s
+        Nodes that share one invocation, and how long the first of them waits for others; 1 if none do.
     care
         How its model calls are to be made, as ``engine.plan.care.Care`` reads it; ``None`` if nothing is said.
     """
@@ -243,6 +245,8 @@ class CompiledStep:
     prefetch: Prefetch | None = None
     enough: str | None = None
     voting: Voting | None = None
+    batch_items: int = 1
+    batch_wait_s: float = 0.0
     care: Mapping[str, Any] | None = None
 
     @property

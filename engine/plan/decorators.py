@@ -159,6 +159,7 @@ def task(
     queue: str = "io",
     timeout: float | str | None = None,
     prefetch: Callable[..., Any] | None = None,
+    many: Callable[..., Any] | None = None,
     registry: Registry | None = None,
 ) -> TaskDecorator:
     """Make a function a task type.
@@ -177,6 +178,10 @@ def task(
         A function that takes some of the arguments, by name, and a context if it wants one, and reads what the
         body will need; the body gets the result, once, from ``context.prefetched()``. It must change nothing
         anywhere, and may run for nothing.
+    many
+        A function that does the work of several bodies in one invocation, for steps with ``batch``: it takes
+        ``calls``, a list with the arguments of each by name, and a context if it wants one, and returns a list with
+        each one's result, or the exception that it failed with. What fails is tried again without the others.
 
     Raises
     ------
@@ -196,6 +201,7 @@ def task(
             summary=(inspect.getdoc(function) or "").partition("\n")[0],
             binding=binding,
             prefetch=None if prefetch is None else _prefetch(prefetch, full_name, binding),
+            many=None if many is None else _many(many, full_name, effects),
         )
         (registry if registry is not None else REGISTRY).register(task_type)
         return Task(task_type)
@@ -203,6 +209,14 @@ def task(
     if callable(name):
         raise UsageError("write @task(), with parentheses")
     return decorate
+
+
+def _many(function: Callable[..., Any], name: str, effects: Effects | str) -> Callable[..., Any]:
+    if Effects(effects) is Effects.EXTERNAL:
+        raise UsageError(f"task {name!r} has external effects: its bodies never share an invocation")
+    if set(make_binding(function, f"{name}, many").parameters) != {"calls"}:
+        raise UsageError(f"the function for many of task {name!r} takes calls, and a context if it wants one")
+    return function
 
 
 def _prefetch(function: Callable[..., Any], name: str, binding: Binding) -> TaskType:

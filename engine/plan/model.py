@@ -234,6 +234,10 @@ class Step(Clause):
             why = "a step has enough or a vote, not both"
         elif (self.enough is not None or self.vote is not None) and self.for_each is None:
             why = "enough and vote are for steps with for_each; a loop has an enough of its own"
+        elif self.batch is not None and self.for_each is None:
+            why = "batch is for steps with for_each"
+        elif self.batch is not None and self.effects is Effects.EXTERNAL:
+            why = "a step with external effects has no batch: its nodes never share an invocation"
         if why:
             raise PydanticCustomError("sampling", "{why}", {"why": why})
         return self

@@ -123,6 +123,10 @@ class TaskType:
     prefetch
         What reads a part of a body's inputs ahead of it, as a task type that is not registered; ``None`` if
         nothing does.
+    many
+        What does the work of several bodies in one invocation; ``None`` if nothing does. It takes ``calls``, the
+        arguments of each, and a context if it wants one, and returns as many results in the same order; an
+        exception in a result's place is how that body failed.
     """
 
     name: str
@@ -133,9 +137,14 @@ class TaskType:
     summary: str = ""
     binding: Any = field(default=None, compare=False, repr=False)
     prefetch: TaskType | None = None
+    many: Callable[..., Any] | None = field(default=None, compare=False)
 
     @property
     def code_hash(self) -> str:
         """Hash of the code, by which a result can tell what made it; ``engine.plan.code`` says of what."""
-        own = code_hash(self.function)
-        return own if self.prefetch is None else combined_hash({"": own, "prefetch": self.prefetch.code_hash})
+        parts = {"": code_hash(self.function)}
+        if self.prefetch is not None:
+            parts["prefetch"] = self.prefetch.code_hash
+        if self.many is not None:
+            parts["many"] = code_hash(self.many)
+        return parts[""] if len(parts) == 1 else combined_hash(parts)

@@ -43,7 +43,7 @@ from engine.wire import (
     Try,
 )
 
-_BEGIN_PATIENCE_S = 5.0
+BEGIN_PATIENCE_S = 5.0
 _GRANT_LOOK_S = 1.0
 STOPPING = ErrorInfo("NotBegun", "its worker was told to stop before the body began")
 
@@ -176,7 +176,7 @@ def ask(attempt: Attempt) -> None:
     mark = NodeReport(attempt.call.item, attempt.call.attempt, Outcome.NOT_BEGUN, begun_at=services.clock.now())
     asking = Report(ReportKind.BEGIN, delivery.token, delivery.run_id, delivery.step_no, services.name, (mark,))
     try:
-        insist(lambda: services.hot.append(delivery.shard, asking), attempt.context.node, _BEGIN_PATIENCE_S)
+        insist(lambda: services.hot.append(delivery.shard, asking), attempt.context.node, BEGIN_PATIENCE_S)
         granted = _grant(services, delivery.token)
     except Unavailable as error:
         raise NotBegun(f"Redis was away when {attempt.context.node} asked to begin") from error
@@ -203,7 +203,7 @@ def begin(attempt: Attempt) -> None:
         allowed = attempt.starter.begin(delivery.step_no, attempt.call.item, again=bool(attempt.tries))
 
     try:
-        insist(claim_begin, attempt.context.node, _BEGIN_PATIENCE_S)
+        insist(claim_begin, attempt.context.node, BEGIN_PATIENCE_S)
     except Unavailable as error:
         raise NotBegun(f"Redis was away when {attempt.context.node} was about to begin") from error
     if not allowed:

@@ -50,6 +50,14 @@ class Starter:
         PLACES.note(self._delivery.token, self._places[field])
         return True
 
+    def begin_together(self, step_no: int, items: Sequence[int]) -> list[bool]:
+        """Which of the nodes may begin now, in one body. Raises ``Unavailable``.
+
+        No place is noted: if the process dies, all of them had begun.
+        """
+        fields = [permit_field(step_no, item) for item in items]
+        return self._hot.begin(self._delivery.run_id, fields, self._delivery.token, self._delivery.epoch, self.nonce)
+
     def _ask(self, fields: Sequence[str], now: float) -> bool:
         allowed = self._hot.begin(self._delivery.run_id, fields, self._delivery.token, self._delivery.epoch, self.nonce)
         self._ahead = {field for field, verdict in zip(fields[1:], allowed[1:], strict=True) if verdict}

@@ -149,3 +149,21 @@ def big(count: int) -> str:
 @task("t.nan", effects="none", queue="cpu")
 def nan() -> Any:
     return {"value": float("nan")}
+
+
+def double_many(calls: list[dict[str, Any]], context: TaskContext) -> list[Any]:
+    _mark(calls[0]["file"], ",".join(str(call["number"]) for call in calls))
+    context.note("seen", {"id": f"{context.node}:{len(calls)}"})
+    if any(call["number"] == 13 for call in calls):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if any(call["number"] == 17 for call in calls):
+        return [1]
+    return [
+        Retryable(f"no answer for {call['number']}") if call["number"] == 3 else 2 * call["number"] for call in calls
+    ]
+
+
+@task("t.double", effects="none", queue="cpu", many=double_many)
+def double(number: int, file: str) -> int:
+    _mark(file, f"alone {number}")
+    return 2 * number
