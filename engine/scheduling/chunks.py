@@ -18,6 +18,8 @@ MESSAGE_S = 0.001
 """What a message of its own costs, however short its body: the broker's time."""
 NODE_S = 0.0002
 """What a node costs inside a chunk, however short its body: claim, begin, report."""
+CHUNK_MOST = 1.5
+"""How far a message may go past ``chunk_s``: two bodies of three quarters of it travel together."""
 UNKNOWN_S = 1.0
 """What a body is taken to last before one of its kind has ended."""
 
@@ -41,6 +43,6 @@ def chunk_size(plan: str, step: CompiledStep, odds: Odds, policy: Policy, at_han
     known_s = odds.typical_s(plan, step.path, step.task)
     if step.effects == Effects.EXTERNAL or known_s is None or step.child is not None:
         return 1
-    by_time = int(policy.chunk_s / max(NODE_S, known_s))
+    by_time = round(policy.chunk_s / max(NODE_S, known_s))  # never past CHUNK_MOST
     by_slots = math.ceil(at_hand / max(1, slots * policy.chunks_a_slot))
     return max(1, min(policy.chunk_max, by_time, by_slots))

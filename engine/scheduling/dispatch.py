@@ -15,6 +15,7 @@ from engine.scheduling.state import Active, LiveRun
 from engine.scheduling.steps import ask_page
 from engine.scheduling.turn import Turn
 from engine.scheduling.urgency import FIRST_S
+from engine.scheduling.windows import Windows
 
 _TURN_S = 0.25
 """Seconds of a slot's work that one run may send before the next run of its priority has its turn."""
@@ -35,6 +36,7 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
     pools, tokens = dict(room.pools), dict(room.tokens)
     chunks: list[Chunk] = []
     left = most
+    windows = Windows(turn)
     for queue in turn.ready.queues():
         slots = max(1, room.slots.get(queue, 1))
         if queue in room.paused:
@@ -50,7 +52,7 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
                 turn.ready.drop_first(queue)
                 continue
             estimate_s = node_cost_s(run.plan.name, run.step(no), turn.odds)
-            window = _window(turn, run, no, slots, estimate_s)
+            window = windows.room(run, no, slots, estimate_s)
             if window == 0:
                 decisions.window_full(turn, run, no, room)
                 passed += 1
@@ -67,8 +69,7 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
                 if _limited_elsewhere(run, no):
                     parked.sources.append((run, no))
                 continue
-            at_hand = min(window, allowed)
-            size = chunk_size(run.plan.name, run.step(no), turn.odds, turn.policy, at_hand, slots)
+            size = chunk_size(run.plan.name, run.step(no), turn.odds, turn.policy, allowed, slots)
             count = min(window, max(fair, size), allowed, left)
             decisions.ordered(turn, run, no, queue)
             decisions.sized(turn, run, no, size)
@@ -82,16 +83,6 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
                 turn.ready.rotate(queue)
         chunks += mixtures.rest()
     return chunks
-
-
-def _window(turn: Turn, run: LiveRun, no: int, slots: int, estimate_s: float) -> int:
-    """How many nodes of the step there is room for; a run that has next to nothing out finds some in any case."""
-    queue = run.queue(no)
-    if run.step(no).child is not None:
-        return max(0, turn.policy.children_max - turn.outstanding.count(queue))
-    window_s = turn.policy.window_s
-    window = turn.outstanding.window(queue, slots, window_s, estimate_s)
-    return max(window, turn.outstanding.first(run, queue, slots, window_s, estimate_s))
 
 
 def _is_urgent(turn: Turn, run: LiveRun, queue: str, slots: int, seconds: float) -> bool:

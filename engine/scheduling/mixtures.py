@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection
 
 from engine.plan.tasktype import Effects
-from engine.scheduling.chunks import NODE_S
+from engine.scheduling.chunks import CHUNK_MOST, NODE_S
 from engine.scheduling.events import Chunk, Placement
 from engine.scheduling.segments import follow
 from engine.scheduling.state import LiveRun
@@ -45,7 +45,7 @@ class Mixtures:
         _, placements, seconds = self._open.pop(key, (run, [], 0.0))
         placements.append(placement)
         seconds += max(NODE_S, known_s)
-        if len(placements) >= self._most or seconds + known_s > self._turn.policy.chunk_s:
+        if len(placements) >= self._most or seconds + known_s > self._turn.policy.chunk_s * CHUNK_MOST:
             return [self._closed(run, placements)]
         self._open[key] = run, placements, seconds
         return []
