@@ -10,8 +10,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from engine.api.expected import ExpectedCost, expected_cost
 from engine.dag.compiled import CompiledPlan, CompiledStep
 from engine.dag.graph import critical_path, generations
 from engine.errors import TaskError
@@ -20,6 +21,9 @@ from engine.plan.references import lone_reference
 from engine.plan.templates import references, render
 from engine.scheduling.forecast import Chances, makespan_s
 from engine.scheduling.ranks import ranks
+
+if TYPE_CHECKING:
+    from engine.store.earlier import EarlierRun
 
 _SAMPLES, _SAMPLES_LEAST = 200, 20
 _WORK = 200_000
@@ -50,6 +54,8 @@ class Preview:
         Of each queue, as assumed.
     runs
         How many were simulated.
+    cost
+        What it will cost; ``None`` if no earlier run of it is known to have spent anything.
     """
 
     plan: str
@@ -66,14 +72,22 @@ class Preview:
     unknown_conditions: list[str]
     slots: dict[str, int]
     runs: int
+    cost: ExpectedCost | None = None
 
     def data(self) -> dict[str, Any]:
         """As plain data, by name."""
         return asdict(self)
 
 
-def preview(plan: CompiledPlan, inputs: Mapping[str, Any], knowledge: Knowledge, slots: Mapping[str, int]) -> Preview:
-    """Foresee a run of ``plan`` with ``inputs`` on ``slots`` by queue."""
+def preview(
+    plan: CompiledPlan,
+    inputs: Mapping[str, Any],
+    knowledge: Knowledge,
+    slots: Mapping[str, int],
+    earlier: Sequence[EarlierRun] = (),
+    call_usd: Mapping[str, float] | None = None,
+) -> Preview:
+    """Foresee a run of ``plan`` with ``inputs`` on ``slots`` by queue, after ``earlier`` runs of it."""
     sizes = node_counts(plan, inputs, knowledge)
     counts = [1 if size is None else size for size in sizes]
     unknown_s = [step.path for step in plan.steps if knowledge.typical_s(plan.name, step.path, step.task) is None]
@@ -98,6 +112,7 @@ def preview(plan: CompiledPlan, inputs: Mapping[str, Any], knowledge: Knowledge,
         unknown_conditions=[step.path for step in conditional if knowledge.branch(plan.name, step.path) is None],
         slots=assumed,
         runs=len(ends),
+        cost=expected_cost(plan, counts, earlier, call_usd or {}),
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from engine.api.client import Client
     from engine.api.preview import Preview
     from engine.learning.rows import LearnedRow
+    from engine.store.earlier import EarlierRun
     from settings import Settings
 
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 def preview(
     session: Session, name: str, pairs: tuple[str, ...], inputs_file: Path | None, slots: int | None, output: str
 ) -> None:
-    """Foresee a run: nodes, width, critical path, and seconds as learned from earlier runs.
+    """Foresee a run: nodes, width, critical path, seconds and cost as learned from earlier runs.
 
     Seconds are those within which 50 and 90 of 100 simulated runs end: a list schedule on the slots,
     bodies as long as they were, conditions as often true as they were. Retries, failures, pools, rates
@@ -46,6 +47,7 @@ def preview(
     from engine.api.plans import prepare
     from engine.api.preview import preview as foresee
     from engine.cli.inputs import gather
+    from engine.store.earlier import earlier_runs
     from engine.store.learned import every_row
 
     prepared = prepare(name, session.settings)
@@ -56,16 +58,20 @@ def preview(
     else:
         inputs = {each: spec.default for each, spec in declared.items() if not spec.required} | given
     rows: list[LearnedRow] = []
+    earlier: list[EarlierRun] = []
     at_hand: dict[str, int] = {}
     try:
         with session.client() as client:
             rows = every_row(client.store.database)
+            earlier = earlier_runs(client.store.database, prepared.plan.name)
             at_hand = _working(client) if slots is None else {}
     except NotFound:
         pass  # nothing ran here yet, so nothing was learned
     if slots is not None:
         at_hand = dict.fromkeys(prepared.queues, slots)
-    found = foresee(prepared.compiled, inputs, knowledge_of(rows), at_hand or _embedded(session.settings))
+    slots_of = at_hand or _embedded(session.settings)
+    call_usd = session.settings.call_usd
+    found = foresee(prepared.compiled, inputs, knowledge_of(rows), slots_of, earlier, call_usd)
     print_one(found.data(), output, "flywheel.preview/1", table=lambda: _print(found))
 
 
@@ -106,13 +112,29 @@ def _print(found: Preview) -> None:
         click.echo("seconds        unknown: no body of these steps has ended yet")
     else:
         click.echo(f"seconds        {more}{span(found.p50_s)} (p50), {more}{span(found.p90_s)} (p90)")
+    click.echo(f"cost           {_cost(found)}")
     for what, paths in (
         ("durations", found.unknown_durations),
         ("fan-out sizes", found.unknown_sizes),
         ("conditions", found.unknown_conditions),
+        ("costs", found.cost.unknown_steps if found.cost is not None else []),
     ):
         if paths:
             click.echo(f"never seen     {what} of {', '.join(paths[:10])}{', …' if len(paths) > 10 else ''}")
+
+
+def _cost(found: Preview) -> str:
+    from engine.costs.money import nusd, shown
+
+    cost = found.cost
+    if cost is None:
+        return "unknown: no earlier run of these steps is known to have spent anything"
+    if not cost.high_usd:
+        return f"nothing was spent in {cost.runs} earlier runs"
+    usual, low, high = (shown(nusd(amount)) for amount in (cost.usd, cost.low_usd, cost.high_usd))
+    least = "at least " if found.unknown_sizes or cost.unknown_steps else ""
+    runs = "as in 1 earlier run" if cost.runs == 1 else f"{low} to {high} as in {cost.runs} earlier runs"
+    return f"{least}{usual}, {runs}"
 
 
 def _way(path: list[str]) -> str:
