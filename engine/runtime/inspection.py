@@ -106,6 +106,9 @@ class Inspection:
     def _spread_overlong(self, now: float) -> None:
         """Take the nodes of a chunk that takes much longer than meant, and have not begun, to send them singly."""
         for sent in self._outbox.overlong(now, self._pace.chunk_longest_s):
+            run = self._runs.get(sent.run_id)
+            if run is None or run.state is RunState.CANCELLING:
+                continue  # its permits are gone: that says nothing of who took them, and nothing of it is sent again
             names = {_name(node): node for node in sent.placements}
             tried, sent.taking = sent.taking, frozenset(names)
             taken = set(self._world.hot.take_back(sent.run_id, list(names), sent.token))
