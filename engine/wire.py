@@ -59,6 +59,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"  # the body was told to stop, and did
     NOT_BEGUN = "not_begun"  # the body certainly never began; costs the node no attempt
     INFRASTRUCTURE = "infrastructure"  # inputs or result could not be fetched or stored; the body is not to blame
+    OVER_BUDGET = "over_budget"  # a limit has less left than a call may cost; costs the node no attempt
     LOST = "lost"  # the worker died, or stopped answering, while the body may have been running
 
 
@@ -90,6 +91,8 @@ class ErrorInfo:
         ``True`` or ``False`` where the author said so, ``None`` leaves it to the step's policy.
     delay_s
         Seconds the author asked to wait before the next try.
+    facts
+        Of an exhausted budget: which limit, and what is left of it.
     """
 
     type: str
@@ -97,6 +100,7 @@ class ErrorInfo:
     traceback: str | None = None
     retryable: bool | None = None
     delay_s: float | None = None
+    facts: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__ if getattr(self, name) is not None}

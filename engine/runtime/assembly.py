@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from engine.artefacts.store import ArtefactStore
 from engine.broker.app import make_app
@@ -13,14 +14,19 @@ from engine.clock import SystemClock
 from engine.dag.compile import compile_plan
 from engine.dag.compiled import CompiledPlan
 from engine.errors import UsageError
+from engine.hotstate.budgets import RedisBudgets
 from engine.hotstate.scheduler import RedisHotState
 from engine.ids import new_token
 from engine.plan.model import Plan
+from engine.runtime.budgets import Accounts
 from engine.runtime.ports import Journal
 from engine.runtime.world import Limits, Pace, World
 from engine.scheduling.state import Policy
+from engine.store.budgets import BudgetBooks
 from engine.store.journal import SqlJournal
 from settings import Settings
+from settings.economy import load_economy
+from settings.economy.budgets import RunLimits
 
 _PLANS_KEPT = 256
 
@@ -47,8 +53,10 @@ def connected(settings: Settings, stop: threading.Event) -> Iterator[World]:
     """The world of one shard's scheduler; closed on the way out."""
     if settings.redis_url is None:
         raise UsageError("a scheduler needs FLYWHEEL_REDIS_URL; `flywheel up` starts a Redis and everything else")
+    economy = load_economy(settings.economy)
     journal = SqlJournal(settings.database_url)
     hot = RedisHotState(settings.redis_url, settings.namespace)
+    counters = RedisBudgets(settings.redis_url, settings.namespace)
     publisher = CeleryPublisher(make_app(settings), settings.grant_timeout_s)
     try:
         yield World(
@@ -60,9 +68,11 @@ def connected(settings: Settings, stop: threading.Event) -> Iterator[World]:
             compiled=StoredPlans(journal).compiled,
             new_token=new_token,
             sleep=lambda seconds: _wait(stop, seconds),
+            budgets=Accounts(counters, BudgetBooks(journal.database), economy.budgets),
         )
     finally:
         publisher.close()
+        counters.close()
         hot.close()
         journal.close()
 
@@ -88,7 +98,12 @@ def policy_of(settings: Settings) -> Policy:
         hedge_share=settings.hedge_share, speculate=settings.speculate, worker_usd_per_h=settings.worker_usd_per_h,
         call_usd=settings.call_usd, prefetch=settings.prefetch, prefetch_max=settings.prefetch_max,
         prefetch_max_bytes=settings.prefetch_max_bytes, prefetch_fresh_s=settings.prefetch_fresh_s,
+        run_budget=_run_budget(load_economy(settings.economy).budgets.run),
     )  # fmt: skip
+
+
+def _run_budget(said: RunLimits) -> dict[str, Any]:
+    return {"on_exhausted": said.on_exhausted, "ask_timeout": said.ask_timeout_s, "on_timeout": said.on_timeout}
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -62,7 +62,7 @@ class Deliveries:
             timeout_s=step.timeout_s, retry=self._retry_rule(run, step_no, nodes[0].item),
             mark_after_s=self._mark_after_s(run, step_no),
             ahead=None if step.fanned or nodes[0].item < 0 else self._ahead(run, step_no),
-            care=_care(step),
+            care=_care(run, step),
         )  # fmt: skip
 
     def ahead_of(self, run: LiveRun, row: RunRow, step_no: int, token: str, epoch: str, limits: Prefetch) -> Delivery:
@@ -98,7 +98,7 @@ class Deliveries:
                     head, step_no=no, path=step.path, fanned=False, task=step.task, effects=step.effects, nodes=(call,),
                     with_=with_, shared=shared, timeout_s=step.timeout_s, retry=self._retry_rule(run, no, call.item),
                     given=given, mark_after_s=self._mark_after_s(run, no), follows=comes_too_soon(run, no),
-                    care=_care(step),
+                    care=_care(run, step),
                 )
             )  # fmt: skip
             inside.add(no)
@@ -169,5 +169,11 @@ class Deliveries:
         return RetryRule(tuple(waits_s), self._retry_in_worker_max_s, step.retry.on) if waits_s else None
 
 
-def _care(step: CompiledStep) -> dict[str, Any] | None:
-    return dict(step.care) if step.care is not None else None
+def _care(run: LiveRun, step: CompiledStep) -> dict[str, Any] | None:
+    """What the step says of its calls, with what was decided of the run's budget since."""
+    care = dict(step.care) if step.care is not None else {}
+    if run.budget.cheaper:
+        care["cheaper"] = run.budget.cheaper
+    if run.budget.max_nusd is not None:
+        care["run_budget"] = {**care.get("run_budget", {}), "max_usd": run.budget.max_nusd / 1e9}
+    return care or None

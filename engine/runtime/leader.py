@@ -18,6 +18,7 @@ from engine.clock import JumpWatch
 from engine.errors import Unavailable
 from engine.runtime import faults
 from engine.runtime.answers import Answers
+from engine.runtime.budgets import Accounting, looked
 from engine.runtime.children import Children
 from engine.runtime.credibility import judged
 from engine.runtime.deliveries import Deliveries
@@ -83,6 +84,7 @@ class Leader:
         offspring = Offspring(self._values, self._answers, world.clock)
         self._children = Children(shard, epoch, world, offspring, runs, rows)
         self._newcomers = Newcomers(shard, world, self._core, self._rows, self._absorb, self._taken_up)
+        self._accounting = Accounting(world.budgets, shard, f"{shard}:{epoch}", world.hot, world.clock, pace.announce_s)
         self._uncommitted: list[Record] = []
         self._requests: deque[Request] = deque()
         self._effects: deque[Effect] = deque()
@@ -115,6 +117,7 @@ class Leader:
         if now >= self._inspect_at:
             self._inspect_at = now + self._pace.inspect_s
             events += self._inspect()
+            self._uncommitted += looked(self._accounting, self._intake.caught_up)
         self._decide(events)
         self._answer()
         self._tell_children()
@@ -260,6 +263,7 @@ class Leader:
             self._complain("redis.unavailable", error)
             return
         chunks, verdict = self._core.dispatch(room, self._world.clock.now(), self._pace.dispatch)
+        self._accounting.with_ceilings(verdict, self._core.runs)
         self._absorb(verdict)
         self._full = sum(map(len, chunks)) >= self._pace.dispatch
         chunks = self._children.dispatched(chunks)
@@ -300,6 +304,7 @@ class Leader:
             self._decide_unpackable(self._inflight.send())
             self._prefetching.send(self._deliveries, self._inflight.epoch)
             faults.point("after_publish")
+            self._accounting.committed()
             self._intake.acknowledge()
         except Unavailable as error:
             self._complain("redis.unavailable", error)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from engine.artefacts.store import ArtefactStore
 from engine.clock import Clock
 from engine.dag.compiled import CompiledPlan
+from engine.runtime.budgets import Accounts
 from engine.runtime.ports import HotState, Journal, Publisher
 from settings.rates import Rate
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The outside, as ports. ``compiled`` gives the plan of a stored version."""
+    """The outside, as ports. ``compiled`` gives the plan of a stored version, ``budgets`` what is kept of spending."""
 
     journal: Journal
     hot: HotState
@@ -24,6 +25,7 @@ class World:
     compiled: Callable[[str], CompiledPlan]
     new_token: Callable[[], str]
     sleep: Callable[[float], None]
+    budgets: Accounts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import zlib
 from dataclasses import replace
 
 from engine.plan.tasktype import Effects
-from engine.scheduling import extras
+from engine.scheduling import exhaustion, extras
 from engine.scheduling.ahead import comes_too_soon, put_back
 from engine.scheduling.events import AttemptLost
 from engine.scheduling.records import (
@@ -129,7 +129,7 @@ def end_badly(
     )  # fmt: skip
     if retry_at is None:
         cancelled = run.state is RunState.CANCELLING
-        state = NodeState.CANCELLED if cancelled else NodeState.FAILED
+        state = NodeState.CANCELLED if cancelled else _undone(reason)
         run.trouble.pop((no, report.item), None)
         turn.record(NodeFinished(run.id, no, report.item, state, trouble.attempt, turn.now, reason=reason))
         node_ended(turn, run, no, report.item, state)
@@ -140,6 +140,11 @@ def end_badly(
     else:
         turn.timers.add(retry_at, run.id, no, report.item)
         turn.ready.add(run, no)  # its place under ``max_parallel`` is free while it waits
+
+
+def _undone(reason: str) -> NodeState:
+    """The final state of a node without a result: one that there was no money for was not tried in vain."""
+    return NodeState.SKIPPED if reason.startswith(exhaustion.OVER_BUDGET) else NodeState.FAILED
 
 
 def ready_again(turn: Turn, run: LiveRun, no: int, item: int) -> None:
@@ -160,6 +165,8 @@ def _next_try(
     external = step.effects == Effects.EXTERNAL
     may_have_run = report.begun_at is not None or active.begun_at is not None
     message = report.error.message if report.error else str(report.outcome)
+    if report.outcome is Outcome.OVER_BUDGET and not external:
+        return exhaustion.met(turn, run, no, report, active)
     if report.outcome is Outcome.NOT_BEGUN or (external and not may_have_run and _is_not_its_fault(report.outcome)):
         return _refused(turn, trouble, message)
     if report.outcome is Outcome.LOST and not external:

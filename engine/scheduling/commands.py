@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.errors import Conflict
+from engine.scheduling import exhaustion
 from engine.scheduling.events import (
     Cascaded,
     Commanded,
@@ -51,8 +52,25 @@ def carry_out(turn: Turn, run: LiveRun, command: Commanded) -> None:
             _change(turn, run, RunState.RUNNING, RunState.PAUSED, "paused by an operator")
         case "resume":
             _resume(turn, run, "resumed by an operator")
+        case "approve":
+            exhaustion.approve(turn, run, command.arguments)
+            _go_on(turn, run, "approved by an operator")
+        case "reject":
+            exhaustion.reject(turn, run, command.arguments)
+            _go_on(turn, run, "rejected by an operator: finishing what is paid")
         case _:
             raise Conflict(f"unknown command {command.kind!r}")
+
+
+def unanswered(turn: Turn, run: LiveRun) -> None:
+    """The time in which an operator may answer is over."""
+    if exhaustion.unanswered(turn, run):
+        _go_on(turn, run, "nobody answered in time")
+
+
+def _go_on(turn: Turn, run: LiveRun, reason: str) -> None:
+    if run.state is RunState.PAUSED:
+        _resume(turn, run, reason)
 
 
 def cascade(turn: Turn, run: LiveRun, event: Cascaded) -> None:

@@ -47,7 +47,7 @@ from engine.scheduling.ready import Ready
 from engine.scheduling.records import Begun, CommandHandled, RunState, StepState
 from engine.scheduling.snapshot import RunSnapshot
 from engine.scheduling.state import LiveRun, Policy
-from engine.scheduling.turn import RUN_DEADLINE, Timers, Turn
+from engine.scheduling.turn import BUDGET_ANSWER, RUN_DEADLINE, Timers, Turn
 from engine.scheduling.urgency import Urgency
 from engine.wire import ErrorInfo, NodeReport, Outcome, real_item
 
@@ -249,6 +249,8 @@ class Core:
                 continue
             if (step_no, item) == RUN_DEADLINE:
                 commands.deadline_passed(turn, run)
+            elif (step_no, item) == BUDGET_ANSWER:
+                commands.unanswered(turn, run)
             elif item < 0:
                 self._hedges.due(turn, run, step_no, real_item(item))
             elif run.steps[step_no].state is StepState.RUNNING:

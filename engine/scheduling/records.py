@@ -116,7 +116,7 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """An attempt was decided; its message follows the commit."""
+    """An attempt was decided; its message follows the commit. ``ceiling_nusd`` is the most it can spend, if it can."""
 
     run_id: str
     step_no: int
@@ -125,6 +125,7 @@ class Dispatched:
     kind: AttemptKind
     queue: str
     at: float
+    ceiling_nusd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +248,14 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetChanged:
+    """What was decided of a run's budget, as ``engine.scheduling.state.RunBudget`` reads it."""
+
+    run_id: str
+    budget: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class CommandHandled:
     """A command of an operator was carried out, or refused with ``error``."""
 
@@ -257,5 +266,5 @@ class CommandHandled:
 
 Record = (
     RunChanged | PermitsGone | StepExpanded | StepFinished | Dispatched | Begun | AttemptEnded | NodeFinished
-    | NodesSkipped | Duplicate | LogLines | Noted | Decision | CommandHandled
+    | NodesSkipped | Duplicate | LogLines | Noted | Decision | BudgetChanged | CommandHandled
 )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from engine.dag.compiled import CompiledPlan, JoinKind, OnFailure
 from engine.plan.tasktype import Effects
-from engine.scheduling import pruning
+from engine.scheduling import exhaustion, pruning
 from engine.scheduling.chunks import message_cost_s
 from engine.scheduling.events import RevokeRun, StopAttempts
 from engine.scheduling.joins import JoinVerdict, judge
@@ -16,7 +16,7 @@ from engine.scheduling.news import news_of
 from engine.scheduling.ranks import ranks
 from engine.scheduling.records import AttemptEnded, NodeState, RunChanged, RunState, StepState
 from engine.scheduling.snapshot import AttemptRow, ExtraRow, RunSnapshot, StepRow
-from engine.scheduling.state import NODE_CODES, Active, LiveRun, StepProgress, Trouble
+from engine.scheduling.state import NODE_CODES, Active, LiveRun, RunBudget, StepProgress, Trouble
 from engine.scheduling.steps import ask_page, count_parent, end_step, ending_of, settle
 from engine.scheduling.turn import RUN_DEADLINE, Turn
 from engine.wire import ErrorInfo, Outcome
@@ -29,6 +29,7 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
     run = LiveRun(row.id, plan, row.priority, row.state, progress, row.deadline_at, row.reason, row.partial)
     run.depth = row.parent.depth if row.parent is not None else 0
     run.ending = ending_of(row.reason)
+    run.budget = RunBudget.from_json(row.budget)
     run.read_steps = _read_steps(plan)
     run.ranks = ranks(plan, turn.odds.typical_s)
     run.news = news_of(plan)
@@ -73,6 +74,7 @@ def set_going(turn: Turn, run: LiveRun) -> None:
     if run.state is RunState.PENDING:
         run.state = RunState.RUNNING
         turn.record(RunChanged(run.id, RunState.RUNNING, "taken up", turn.now))
+    exhaustion.restored(turn, run)
     if run.deadline_at is not None:
         turn.timers.add(run.deadline_at, run.id, *RUN_DEADLINE)
     if run.state is RunState.CANCELLING:

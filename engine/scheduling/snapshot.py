@@ -28,7 +28,10 @@ class ChildOf:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as the scheduler takes it up. ``inputs`` is a value's JSON text; times are epoch seconds."""
+    """A run as the scheduler takes it up. ``inputs`` is a value's JSON text; times are epoch seconds.
+
+    ``budget`` is what ``engine.scheduling.state.RunBudget`` reads.
+    """
 
     id: str
     tenant: str
@@ -44,6 +47,7 @@ class RunRow:
     partial: bool = False
     permits_gone: bool = False
     parent: ChildOf | None = None
+    budget: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from engine.dag.compiled import CompiledPlan, CompiledStep
 from engine.scheduling.events import NodeId
@@ -85,6 +86,8 @@ class StepProgress:
         Ready, but kept from dispatch by ``max_parallel``, a pool, or a rate.
     held
         Whether the expression of its join was found to hold.
+    short_since
+        Since when a batch that is not full waits for more nodes.
     """
 
     state: StepState = StepState.WAITING
@@ -106,6 +109,7 @@ class StepProgress:
     listed: bool = False
     ahead: bool = False
     held: bool = False
+    short_since: float | None = None
     reason: str = ""
 
     @property
@@ -117,6 +121,41 @@ class StepProgress:
     def dispatchable(self) -> int:
         """Nodes that could be dispatched now, limits aside."""
         return len(self.again) + max(0, self.page_end - self.cursor)
+
+
+@dataclass(frozen=True, slots=True)
+class RunBudget:
+    """What was decided of a run's budget beside its plan; stored, so that it outlives schedulers.
+
+    Parameters
+    ----------
+    max_nusd
+        Nano-dollars the run may spend, in place of what its plan says; ``None`` leaves it to that.
+    choice
+        What becomes of it from now on when the budget is used up; empty leaves it to the plan.
+    cheaper, cheaper_since
+        How many tiers below the usual what goes out from that time (epoch seconds) is to be.
+    asked
+        What an operator was asked, and until when; ``None`` if nobody is.
+    stopped
+        Why nothing more that costs is done; empty while that is not so.
+    """
+
+    max_nusd: int | None = None
+    choice: str = ""
+    cheaper: int = 0
+    cheaper_since: float = 0.0
+    asked: Mapping[str, Any] | None = None
+    stopped: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data, without what is as usual."""
+        return {name: getattr(self, name) for name in self.__slots__ if getattr(self, name)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | None) -> RunBudget:
+        """What ``to_json`` gave."""
+        return cls(**{name: value for name, value in (data or {}).items() if name in cls.__slots__})
 
 
 @dataclass(slots=True)
@@ -155,6 +194,7 @@ class LiveRun:
     news: News | None = None
     stopping: int = 0
     outputs_asked: bool = False
+    budget: RunBudget = RunBudget()
 
     def step(self, no: int) -> CompiledStep:
         """The compiled step of that number."""
@@ -203,6 +243,9 @@ class Policy:
         seconds they may be used for.
     worker_usd_per_h, call_usd
         What an hour of a worker's slot costs, and a call of a task type.
+    run_budget
+        What becomes of a run that states no budget and meets a limit: ``on_exhausted``, ``ask_timeout`` and
+        ``on_timeout``.
     hedge, hedge_multiple, hedge_share
         Whether stragglers get a second copy, past how many medians of their kind, and for what share of all
         attempts at most.
@@ -226,3 +269,4 @@ class Policy:
     prefetch_fresh_s: float = 60.0
     worker_usd_per_h: float = 0.05
     call_usd: Mapping[str, float] = field(default_factory=dict)
+    run_budget: Mapping[str, Any] = field(default_factory=dict)

@@ -178,6 +178,8 @@ def end_step(turn: Turn, run: LiveRun, no: int) -> list[int]:
     step, progress = run.step(no), run.steps[no]
     if progress.cancelled:
         return close_step(turn, run, no, StepState.CANCELLED, run.reason)
+    if run.budget.stopped and progress.skipped and not progress.succeeded + progress.failed:
+        return close_step(turn, run, no, StepState.SKIPPED, f"over budget: {run.budget.stopped}")
     if not progress.failed:
         return close_step(turn, run, no, StepState.SUCCEEDED, "")
     reason = f"{progress.failed} of {progress.count} failed" if step.fanned else "failed"
@@ -281,6 +283,9 @@ def finish(turn: Turn, run: LiveRun, outputs: str | None, missing: tuple[str, ..
     elif reached:
         lacking = f"; partial: no value for {', '.join(missing)}" if missing else ""
         state, reason = RunState.SUCCEEDED, run.reason + lacking
+    elif run.budget.stopped:
+        lacking = f"; no value for {', '.join(missing)}" if missing else ""
+        state, reason = RunState.SUCCEEDED, f"partial: {run.budget.stopped}{lacking}"
     elif missing:
         state, reason = RunState.SUCCEEDED, "partial: no value for " + ", ".join(missing)
     else:

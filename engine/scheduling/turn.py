@@ -15,6 +15,8 @@ from engine.scheduling.urgency import Urgency
 
 RUN_DEADLINE = (-1, -1)
 """Stands for a node in a timer that is a run's deadline."""
+BUDGET_ANSWER = (-1, -2)
+"""Stands for a node in a timer that is the end of the time in which an operator may answer."""
 
 
 class Timers:

@@ -41,7 +41,7 @@ RUN = _table(
     "run",
     "id tenant session plan_name plan_version shard:int priority:int inputs state reason partial:bool outputs "
     "idempotency_key created_at:real started_at:real finished_at:real deadline_at:real permits_gone_at:real "
-    "parent_run parent_step_no:int parent_item:int parent_attempt:int round:int depth:int code_hashes",
+    "parent_run parent_step_no:int parent_item:int parent_attempt:int round:int depth:int code_hashes budget",
 )
 RUN_TAG = _table("run_tag", "tag run_id")
 STEP = _table(
@@ -54,7 +54,7 @@ NODE = _table("node", "run_id step_no:int item:int state attempt:int reason fini
 ATTEMPT = _table(
     "attempt",
     "run_id step_no:int item:int attempt:int kind queue dispatched_at:real begun_at:real ended_at:real "
-    "recorded_at:real outcome worker retry_at:real repeated:bool progress:real error",
+    "recorded_at:real outcome worker retry_at:real repeated:bool progress:real error ceiling_nusd:big",
 )
 DUPLICATE = _table(
     "duplicate",

@@ -26,7 +26,7 @@ _RUN_COLUMNS = tuple(
     for name in (
         "id", "tenant", "session", "plan_name", "plan_version", "inputs", "priority", "state", "reason",
         "created_at", "deadline_at", "partial", "permits_gone_at", "parent_run", "parent_step_no", "parent_item",
-        "parent_attempt", "round", "depth",
+        "parent_attempt", "round", "depth", "budget",
     )
 )  # fmt: skip
 
@@ -234,4 +234,5 @@ def _run_row(row: Any) -> RunRow:
         parent=None if row.parent_run is None else ChildOf(
             row.parent_run, row.parent_step_no, row.parent_item, row.parent_attempt, row.round, row.depth
         ),
+        budget=orjson.loads(row.budget) if row.budget else None,
     )  # fmt: skip

@@ -51,6 +51,8 @@ class NewRun:
         runs below.
     parent
         The attempt at a node that the run stands for; ``None`` for a run of its own.
+    max_nusd
+        Nano-dollars that it may spend, in place of what its plan says; ``None`` leaves it to that.
     """
 
     id: str
@@ -68,6 +70,7 @@ class NewRun:
     reuse: Reuse | None = None
     code: Mapping[str, str] = field(default_factory=dict)
     parent: ChildOf | None = None
+    max_nusd: int | None = None
 
 
 def submit(database: Database, run: NewRun) -> tuple[str, bool]:
@@ -197,6 +200,7 @@ def _run_row(run: NewRun) -> dict[str, Any]:
         "idempotency_key": run.idempotency_key,
         "created_at": run.created_at,
         "deadline_at": run.deadline_at,
+        "budget": orjson.dumps({"max_nusd": run.max_nusd}).decode() if run.max_nusd is not None else None,
         "code_hashes": orjson.dumps(dict(run.code)).decode() if _has_runs_below(run) and run.code else None,
         **(_parent_columns(run.parent) if run.parent is not None else {}),
     }

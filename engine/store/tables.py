@@ -70,6 +70,7 @@ class Run(SQLModel, table=True):
     round: int | None = Field(default=None, sa_type=Integer)
     depth: int | None = Field(default=None, sa_type=Integer)
     code_hashes: str | None = Field(default=None, sa_type=Text)
+    budget: str | None = Field(default=None, sa_type=Text)
 
 
 class RunTag(SQLModel, table=True):
@@ -154,6 +155,7 @@ class Attempt(SQLModel, table=True):
     repeated: bool | None = Field(sa_type=Boolean)
     progress: float | None = Field(sa_type=Double)
     error: str | None = Field(sa_type=Text)
+    ceiling_nusd: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Duplicate(SQLModel, table=True):

@@ -18,6 +18,7 @@ from sqlalchemy.sql.dml import Insert, Update
 from engine.scheduling.records import (
     AttemptEnded,
     Begun,
+    BudgetChanged,
     CommandHandled,
     Decision,
     Dispatched,
@@ -61,6 +62,7 @@ class Batch:
     def __init__(self, records: Iterable[Record], numbers: Numbers) -> None:
         self.runs: dict[str, Row] = {}
         self.permits: dict[str, Row] = {}
+        self.budgets: dict[str, Row] = {}
         self.steps: dict[Key, Row] = {}
         self.attempts: dict[Key, Row] = {}
         self.nodes: list[Row] = []
@@ -77,6 +79,7 @@ class Batch:
         """Write every row with the connection's transaction, in bulk."""
         dialect = connection.dialect.name
         changed: dict[str, Mapping[Any, Row]] = {"runs": self.runs, "permits": self.permits, "steps": self.steps}
+        changed["budgets"] = self.budgets
         for name, rows in changed.items():
             if rows:
                 update_rows(connection, _UPDATES[name], list(rows.values()))
@@ -128,6 +131,7 @@ class Batch:
     def _dispatched(self, record: Dispatched) -> None:
         row = self._attempt(record)
         row["kind"], row["queue"], row["dispatched_at"] = record.kind.value, record.queue, record.at
+        row["ceiling_nusd"] = record.ceiling_nusd
 
     def _begun(self, record: Begun) -> None:
         row = self._attempt(record)
@@ -216,6 +220,9 @@ class Batch:
             "figures": orjson.dumps(record.figures).decode(),
         })  # fmt: skip
 
+    def _budget_changed(self, record: BudgetChanged) -> None:
+        self.budgets[record.run_id] = {"b_id": record.run_id, "b_budget": orjson.dumps(record.budget).decode()}
+
     def _command_handled(self, record: CommandHandled) -> None:
         error = storable(record.error) if record.error is not None else None
         self.commands.append({"b_id": record.command_id, "b_at": record.at, "b_error": error})
@@ -267,6 +274,7 @@ _FOLD: Mapping[type, Callable[[Batch, Any], None]] = {
     LogLines: Batch._log_lines,
     Noted: Batch._noted,
     Decision: Batch._decision,
+    BudgetChanged: Batch._budget_changed,
     CommandHandled: Batch._command_handled,
 }
 
@@ -344,7 +352,13 @@ def _inserts(dialect: str) -> Mapping[str, Insert]:
     }
 
 
-_UPDATES: Mapping[str, Update] = {"runs": _runs(), "permits": _permits(), "steps": _steps(), "commands": _commands()}
+_UPDATES: Mapping[str, Update] = {
+    "runs": _runs(),
+    "permits": _permits(),
+    "steps": _steps(),
+    "commands": _commands(),
+    "budgets": update(RUN).where(RUN.c.id == bindparam("b_id")).values(budget=bindparam("b_budget")),
+}
 _INSERTS = {dialect: _inserts(dialect) for dialect in ("sqlite", "postgresql")}
 
 __all__: Sequence[str] = ("Batch", "error_text")

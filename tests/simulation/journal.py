@@ -12,6 +12,7 @@ from engine.learning.rows import Key, Learned, LearnedRow
 from engine.scheduling.records import (
     AttemptEnded,
     Begun,
+    BudgetChanged,
     CommandHandled,
     Dispatched,
     Duplicate,
@@ -224,6 +225,8 @@ class SimJournal:
         match record:
             case RunChanged():
                 self._run_changed(record)
+            case BudgetChanged():
+                self.runs[record.run_id] = replace(self.runs[record.run_id], budget=record.budget)
             case PermitsGone():
                 self.permits_gone_at.setdefault(record.run_id, self.driver.now)
             case StepExpanded():

@@ -9,12 +9,19 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from engine.budgets.budget import Budget, Till
+from engine.budgets.holdings import Holdings
+from engine.budgets.scopes import Spender
 from engine.context.assembly import Assembler
 from engine.costs.prices import Prices
+from engine.hotstate.budgets import RedisBudgets
+from engine.hotstate.throttle import RedisThrottle, Room
 from engine.models.catalogue import Catalogue
 from engine.models.service import Models, Parts
+from engine.plan.care import Care
 from engine.runtime.worker.offered import Offered
-from engine.runtime.worker.services import Services
+from engine.runtime.worker.services import TILL, Services
+from engine.wire import NodeReport, Outcome, Report, ReportKind, real_item
 from settings.economy import Economy, load_economy
 
 T = TypeVar("T")
@@ -55,10 +62,40 @@ def assembler(offered: Offered) -> Assembler:  # noqa: ARG001 - every maker is g
     return Assembler()
 
 
+def budget(offered: Offered) -> Budget:
+    """What one attempt may spend."""
+    services, delivery, call = offered.services, offered.delivery, offered.call
+    till = kept(services, TILL, lambda: _till(services))
+    who = Spender(
+        delivery.run_id, delivery.step_no, real_item(call.item), call.attempt, delivery.tenant, delivery.session,
+        delivery.token, delivery.shard,
+    )  # fmt: skip
+
+    def begun() -> None:
+        # Said at once: should Redis and this worker be lost together, the attempt counts at its ceiling.
+        mark = NodeReport(call.item, call.attempt, Outcome.NOT_BEGUN, begun_at=services.clock.now())
+        said = Report(ReportKind.BEGUN, delivery.token, delivery.run_id, delivery.step_no, services.name, (mark,))
+        services.hot.append(delivery.shard, said)
+
+    return Budget(till, who, Care.from_json(delivery.care), offered.stop, begun)
+
+
+def _till(services: Services) -> Till:
+    redis = RedisBudgets(services.settings.redis_url or "", services.settings.namespace)
+    return Till(redis, Holdings(redis), economy(services).budgets, services.clock)
+
+
 def _parts(services: Services) -> Parts:
     said = economy(services)
-    return Parts(Catalogue(said), Prices(said.prices.root), clock=services.clock)
+    catalogue = Catalogue(said)
+    rooms = {
+        each.name: Room(each.max_parallel, each.tokens_per_minute, each.timeout_s)
+        for each in catalogue.providers
+        if each.form != "local"
+    }
+    throttle = RedisThrottle(services.settings.redis_url or "", services.settings.namespace, rooms)
+    return Parts(catalogue, Prices(said.prices.root), throttle, services.clock)
 
 
-def _ports(offered: Offered) -> dict[str, Any]:  # noqa: ARG001 - budget and cache take their places here
-    return {}
+def _ports(offered: Offered) -> dict[str, Any]:
+    return {"budget": offered.get(Budget)}

@@ -23,6 +23,7 @@ _HERE = "engine.runtime.worker.economy"
 MAKERS: dict[str, str] = {
     "engine.models.service.Models": f"{_HERE}:models",
     "engine.context.assembly.Assembler": f"{_HERE}:assembler",
+    "engine.budgets.budget.Budget": f"{_HERE}:budget",
 }
 """A class's full name, and module and name of the function that makes one of an ``Offered``."""
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.broker.failures import SoftTimeLimitExceeded
-from engine.errors import Cancelled, Permanent, Retryable, Unavailable
+from engine.errors import BudgetExhausted, Cancelled, Permanent, Retryable, Unavailable
 from engine.runtime.masking import Masker
 from engine.runtime.worker.body import Stopped, TimedOut
 from engine.wire import ErrorInfo, Outcome
@@ -34,6 +34,8 @@ def of_body(error: BaseException, masker: Masker, *, stopped: bool) -> tuple[Out
         return Outcome.TIMED_OUT, info
     if isinstance(error, Stopped) or (isinstance(error, Cancelled) and stopped):
         return Outcome.CANCELLED, info
+    if isinstance(error, BudgetExhausted):
+        return Outcome.OVER_BUDGET, replace(info, facts=error.facts, delay_s=error.facts.get("delay_s"))
     return Outcome.FAILED, info
 
 

@@ -7,7 +7,7 @@ import time
 
 from engine.hotstate.keys import permit_field
 from engine.runtime import faults
-from engine.runtime.worker.services import Services, insist
+from engine.runtime.worker.services import TILL, Services, insist
 from engine.wire import Delivery, NodeReport, Report, ReportKind
 
 BATCH_S = 0.05
@@ -70,5 +70,7 @@ class DeliveryReports:
         faults.point("before_report")
         insist(lambda: self._services.hot.report(delivery.shard, report, fields, last=last), f"run {delivery.run_id}")
         faults.point("after_report")
+        if last and (till := self._services.kept.get(TILL)) is not None:
+            till.holdings.reported(delivery.token)
         self._ended.clear()
         self._bytes = 0

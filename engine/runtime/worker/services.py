@@ -20,6 +20,8 @@ from engine.runtime.worker.stops import Listener
 from settings import Settings
 
 _LOG = logging.getLogger(__name__)
+TILL = "budgets"
+"""Where a process keeps what its budgets share, among what it keeps."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0
 
 

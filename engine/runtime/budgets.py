@@ -1,0 +1,244 @@
+"""The scheduler's part in budgets: counters made anew after a loss, and what dead workers held, ledgered.
+
+Two things, both beside the loop's own work. When Redis is another or an emptied one, nothing is admitted
+until living workers had the time to say what they hold; then the counters are made from the ledger, from
+what was said, and from the ceilings of attempts that had begun and for which nobody spoke. And records of
+deliveries whose lease is gone are put in the ledger as they are, open ones cut at their ceiling. Limits are
+none of its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+import orjson
+import structlog
+
+from engine.budgets.scopes import (
+    Spender,
+    attempt_ceiling_nusd,
+    bucket_name,
+    period_scopes,
+    run_scope,
+    scopes_of,
+    session_scope,
+    task_scope,
+    tenant_scope,
+)
+from engine.clock import Clock
+from engine.dag.compiled import CompiledStep
+from engine.errors import Unavailable
+from engine.hotstate.budgets import Amounts, Bucket, Record, RedisBudgets, Scope
+from engine.plan.care import Care
+from engine.runtime.ports import HotState
+from engine.scheduling.events import Verdict
+from engine.scheduling.records import Dispatched, Noted
+from engine.scheduling.state import LiveRun
+from engine.store.budgets import BudgetBooks, Out, Sums
+from settings.economy.budgets import Budgets
+
+log = structlog.get_logger(__name__)
+
+_LOCK_S = 30.0
+_MODEL_TASKS = "llm."
+LEDGER = "ledger"
+
+
+class Books(Protocol):
+    """What SQL knows; ``engine.store.budgets.BudgetBooks``."""
+
+    def by_step(self) -> list[tuple[str, int, Sums]]: ...
+    def by_session(self, since: float | None = None) -> list[tuple[str, str, Sums]]: ...
+    def out(self) -> list[Out]: ...
+    def stored(self, ids: Iterable[str]) -> set[str]: ...
+    def ended(self, attempts: list[tuple[str, int, int, int]]) -> dict[tuple[str, int, int, int], Sums]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Where budgets are kept: counters, books, and the installation's limits."""
+
+    redis: RedisBudgets
+    books: Books | BudgetBooks
+    settings: Budgets
+
+
+class Accounting:
+    """One shard's. Every method may raise ``Unavailable``; without accounts none does anything."""
+
+    def __init__(
+        self, accounts: Accounts | None, shard: int, owner: str, hot: HotState, clock: Clock, announce_s: float
+    ) -> None:
+        self._accounts, self._shard, self._owner = accounts, shard, owner
+        self._hot, self._clock, self._announce_s = hot, clock, announce_s
+        self._opened = ""
+        self._open_at = 0.0
+        self._unknown: list[str] = []
+        self._suspects: set[str] = set()
+        self._ledgered: dict[str, list[str]] = {}
+
+    def with_ceilings(self, verdict: Verdict, runs: Mapping[str, LiveRun]) -> None:
+        """Journal, with each attempt that may spend, the most that it can."""
+        if self._accounts is None:
+            return
+        for place, record in enumerate(verdict.records):
+            if isinstance(record, Dispatched) and record.run_id in runs:
+                step = runs[record.run_id].step(record.step_no)
+                if spends(step):
+                    care = Care.from_json(step.care)
+                    ceiling = attempt_ceiling_nusd(care.budget, care.run_budget, self._accounts.settings)
+                    verdict.records[place] = replace(record, ceiling_nusd=ceiling)
+
+    def look(self, caught_up: bool) -> list[Noted]:
+        """Open the counters if they can be, and find what nobody will report any more, to be journaled now."""
+        if self._accounts is None:
+            return []
+        gen = self._accounts.redis.current()
+        if not gen:
+            return []
+        if gen != self._opened:
+            self._try_to_open(self._accounts, gen)
+            return []
+        if self._unknown:
+            self._settle_unknown(self._accounts)
+        return self._found(self._accounts) if caught_up else []
+
+    def committed(self) -> None:
+        """What ``look`` found is in the ledger: end it in Redis."""
+        if self._accounts is None:
+            return
+        for token, ids in list(self._ledgered.items()):
+            self._accounts.redis.ledgered(self._shard, token, ids)
+            del self._ledgered[token]
+
+    # --- after a loss ---------------------------------------------------------------------------
+
+    def _try_to_open(self, accounts: Accounts, gen: str) -> None:
+        now = self._clock.monotonic()
+        if accounts.redis.is_open(gen):
+            self._opened, self._unknown = gen, accounts.redis.unknown(gen)
+            return
+        if accounts.redis.generation() != gen:
+            accounts.redis.begin(gen)
+            # Nobody to wait for: a new installation, or nothing out that could hold anything.
+            waits = bool(accounts.books.out())
+            self._open_at = now + (self._announce_s if waits else 0.0)
+        if now >= self._open_at and accounts.redis.lock(gen, self._owner, _LOCK_S):
+            self._count_anew(accounts, gen)
+
+    def _count_anew(self, accounts: Accounts, gen: str) -> None:
+        now = self._clock.now()
+        out = {_name(each): each for each in accounts.books.out() if each.begun}
+        accounts.redis.write_sums(gen, self._sums(accounts, now), self._levels(accounts, now))
+        stored = accounts.books.stored(accounts.redis.announced(gen))
+        unknown = {name: self._at_ceiling(accounts, each, now) for name, each in out.items()}
+        if accounts.redis.open(gen, stored, unknown):
+            self._opened, self._unknown = gen, accounts.redis.unknown(gen)
+            log.info("budgets.counted", shard=self._shard, unknown=len(self._unknown))
+
+    def _sums(self, accounts: Accounts, now: float) -> dict[Scope, Amounts]:
+        sums: dict[str, Amounts] = {}
+
+        def count(name: str, spent: Sums) -> None:
+            sums[name] = sums.get(name, Amounts()).plus(Amounts(*spent))
+
+        for run_id, step_no, spent in accounts.books.by_step():
+            count(task_scope(run_id, step_no), spent)
+            count(run_scope(run_id), spent)
+        for tenant, session, spent in accounts.books.by_session():
+            count(session_scope(tenant, session), spent)
+            count(tenant_scope(tenant), spent)
+            count("all", spent)
+        zone, kept = accounts.settings.time_zone, {}
+        for number, since in enumerate(_period_starts(now, zone)):
+            for tenant, _, spent in accounts.books.by_session(since):
+                for owner in (tenant, None):
+                    scope = period_scopes(owner, now, zone)[number]
+                    kept[scope.name] = scope.kept_s
+                    count(scope.name, spent)
+        return {Scope(name, kept_s=kept.get(name, Scope("").kept_s)): spent for name, spent in sums.items()}
+
+    def _levels(self, accounts: Accounts, now: float) -> dict[Bucket, int]:
+        """Each bucket less all that was spent in the time it takes to fill: never more than is in it."""
+        settings, levels = accounts.settings, {}
+        tenants = {tenant for tenant, _, _ in accounts.books.by_session()}
+        for owner, periods in [
+            *((tenant, settings.tenants.get(tenant, settings.tenant)) for tenant in sorted(tenants)),
+            (None, settings.all),
+        ]:
+            burst = periods.burst
+            if burst is None:
+                continue
+            hours = float(burst.usd / burst.refill_usd_per_h)
+            recent = accounts.books.by_session(now - hours * 3600)
+            spent = sum(sums[0] for tenant, _, sums in recent if owner in (None, tenant))
+            capacity = int(burst.usd * 10**9)
+            levels[Bucket(bucket_name(owner), capacity, int(burst.refill_usd_per_h * 10**9))] = capacity - spent
+        return levels
+
+    def _at_ceiling(self, accounts: Accounts, out: Out, now: float) -> Record:
+        who = Spender(out.run_id, out.step_no, out.item, out.attempt, out.tenant, out.session, "", self._shard)
+        scopes = tuple(scope.name for scope in scopes_of(who, None, None, accounts.settings, now))
+        return Record("?", "o", 0, Amounts(out.ceiling_nusd), scopes, (), self._shard, who.attempt_name)
+
+    def _settle_unknown(self, accounts: Accounts) -> None:
+        keys = {name: _key(name) for name in self._unknown}
+        for key, spent in accounts.books.ended(list(keys.values())).items():
+            name = "/".join(map(str, key))
+            accounts.redis.known(name, Amounts(*spent))
+        self._unknown = accounts.redis.unknown(self._opened)
+
+    # --- of dead workers ------------------------------------------------------------------------
+
+    def _found(self, accounts: Accounts) -> list[Noted]:
+        tokens = accounts.redis.tokens(self._shard)
+        if not tokens:
+            self._suspects = set()
+            return []
+        leased = self._hot.leases(self._shard)
+        silent = {token for token in tokens if token not in leased and token not in self._ledgered}
+        notes: list[Noted] = []
+        for token in silent & self._suspects:
+            records = accounts.redis.held(token)
+            for record in records:
+                run_id, step_no, item, attempt = _key(record.node)
+                entry = orjson.loads(record.entry)
+                notes.append(Noted(run_id, step_no, item, attempt, ((LEDGER, entry),)))
+            self._ledgered[token] = [record.id for record in records]
+            log.info("budgets.ledgered", token=token, records=len(records), shard=self._shard)
+        # Seen twice, with all reports read in between: a report on its way would bring them itself.
+        self._suspects = silent
+        return notes
+
+
+def looked(accounting: Accounting, caught_up: bool) -> list[Noted]:
+    """What ``Accounting.look`` finds; nothing while Redis or SQL is away."""
+    try:
+        return accounting.look(caught_up)
+    except Unavailable as error:
+        log.warning("budgets.unavailable", why=str(error))
+        return []
+
+
+def spends(step: CompiledStep) -> bool:
+    """Whether a step's bodies may make calls that cost."""
+    return step.care is not None or step.task.startswith(_MODEL_TASKS)
+
+
+def _period_starts(now: float, zone: str) -> tuple[float, float, float]:
+    """Epoch seconds at which the day, the week and the month of ``now`` began."""
+    day = datetime.fromtimestamp(now, ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day.timestamp(), (day - timedelta(days=day.weekday())).timestamp(), day.replace(day=1).timestamp()
+
+
+def _name(out: Out) -> str:
+    return f"{out.run_id}/{out.step_no}/{out.item}/{out.attempt}"
+
+
+def _key(name: str) -> tuple[str, int, int, int]:
+    run_id, step_no, item, attempt = name.rsplit("/", 3)
+    return run_id, int(step_no), int(item), int(attempt)

@@ -1,0 +1,144 @@
+"""What becomes of a run whose budget is used up: it stops, asks an operator, or goes on cheaper.
+
+The choice is the plan's, the installation's, or what an operator answered. Each is told once, with figures.
+``stop`` finishes what is paid: nodes whose calls are refused end as skipped, the others go on. ``ask`` pauses the
+run, so that it holds no slot, until there is an answer or none in time. ``cheaper`` lets what follows be done by
+less, and stops where that is refused too. A limit that has room again by itself is waited for and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from engine.errors import Conflict
+from engine.scheduling.records import BudgetChanged, Decision, RunChanged, RunState
+from engine.scheduling.state import Active, LiveRun, RunBudget
+from engine.scheduling.turn import BUDGET_ANSWER, Turn
+from engine.wire import NodeReport
+
+OVER_BUDGET = "over budget: "
+"""How the reason of a node begins that was not done because its budget was used up."""
+CHEAPER_MOST = 2
+_AGAIN_S = 1.0
+_ONE_ATTEMPT = "attempt"
+
+
+def met(turn: Turn, run: LiveRun, no: int, report: NodeReport, active: Active) -> tuple[float | None, str]:
+    """Seconds until the node whose call was refused comes again, or ``None`` and why it does not."""
+    error = report.error
+    facts = dict(error.facts or {}) if error is not None else {}
+    why = error.message if error is not None else "a limit is used up"
+    if facts.get("passing"):
+        return max(_AGAIN_S, error.delay_s or 0.0) if error is not None else _AGAIN_S, ""
+    if facts.get("scope") == _ONE_ATTEMPT:
+        return None, why
+    if run.budget.stopped:
+        return None, f"{OVER_BUDGET}{why}"
+    choice = _choice(turn, run)
+    if choice == "ask" and run.state in (RunState.RUNNING, RunState.PAUSED):
+        if run.budget.asked is None:
+            _ask(turn, run, no, why, facts)
+        return 0.0, ""
+    if choice == "cheaper":
+        if active.dispatched_at <= run.budget.cheaper_since:
+            return 0.0, ""  # it went out before that was decided
+        if run.budget.cheaper < CHEAPER_MOST:
+            _go_cheaper(turn, run, no, why, facts)
+            return 0.0, ""
+    _stop(turn, run, no, why, facts)
+    return None, f"{OVER_BUDGET}{why}"
+
+
+def approve(turn: Turn, run: LiveRun, arguments: Mapping[str, Any]) -> None:
+    """An operator lets the run go on, perhaps with another limit. Raises ``Conflict`` if it did not ask."""
+    asked = _asked(run)
+    most = arguments.get("max_nusd")
+    _set(turn, run, asked=None, max_nusd=run.budget.max_nusd if most is None else int(most))
+    figures = {"answer": "approved", "max_nusd": most, "asked": asked}
+    _tell(turn, run, None, "approved by an operator", figures)
+
+
+def reject(turn: Turn, run: LiveRun, arguments: Mapping[str, Any]) -> None:
+    """An operator does not let the run spend more: it stops. Raises ``Conflict`` if it did not ask."""
+    asked = _asked(run)
+    why = str(arguments.get("reason") or "an operator rejected a higher limit")
+    _set(turn, run, asked=None, choice="stop")
+    _tell(turn, run, None, why, {"answer": "rejected", "asked": asked})
+
+
+def unanswered(turn: Turn, run: LiveRun) -> bool:
+    """Nobody answered in time: whether the run goes on from here, as its plan says for that."""
+    asked = run.budget.asked
+    if asked is None or asked.get("until") is None or turn.now < asked["until"]:
+        return False
+    choice = str(_clause(turn, run).get("on_timeout", "stop"))
+    _set(turn, run, asked=None, choice=choice)
+    _tell(turn, run, None, f"nobody answered in time: {choice}", {"answer": "none", "then": choice, "asked": asked})
+    return True
+
+
+def restored(turn: Turn, run: LiveRun) -> None:
+    """Another scheduler took the run over: go on waiting for the answer."""
+    if run.budget.asked is not None and run.budget.asked.get("until") is not None:
+        turn.timers.add(run.budget.asked["until"], run.id, *BUDGET_ANSWER)
+
+
+def _ask(turn: Turn, run: LiveRun, no: int, why: str, facts: dict[str, Any]) -> None:
+    timeout_s = _clause(turn, run).get("ask_timeout")
+    until = None if timeout_s is None else turn.now + float(timeout_s)
+    _set(turn, run, asked={"at": turn.now, "until": until, "why": why, **facts})
+    if until is not None:
+        turn.timers.add(until, run.id, *BUDGET_ANSWER)
+    _tell(turn, run, no, f"waits for an operator: {why}", {"choice": "ask", "until": until, **facts})
+    if run.state is RunState.RUNNING:
+        run.state, run.reason = RunState.PAUSED, f"waits for approval: {why}"
+        turn.record(RunChanged(run.id, run.state, run.reason, turn.now, run.partial))
+
+
+def _go_cheaper(turn: Turn, run: LiveRun, no: int, why: str, facts: dict[str, Any]) -> None:
+    run.partial = True
+    level = run.budget.cheaper + 1
+    _set(turn, run, cheaper=level, cheaper_since=turn.now)
+    turn.record(RunChanged(run.id, run.state, run.reason, turn.now, partial=True))
+    _tell(turn, run, no, f"goes on cheaper, by {level}: {why}", {"choice": "cheaper", "level": level, **facts})
+
+
+def _stop(turn: Turn, run: LiveRun, no: int, why: str, facts: dict[str, Any]) -> None:
+    run.partial = True
+    _set(turn, run, stopped=why)
+    turn.record(RunChanged(run.id, run.state, run.reason, turn.now, partial=True))
+    undone = {
+        run.step(other).path: max(0, (progress.count or 1) - progress.ended - progress.out)
+        for other, progress in enumerate(run.steps)
+        if not progress.state.final
+    }
+    shown = dict(list(undone.items())[:20])
+    _tell(turn, run, no, f"stops: {why}", {"choice": "stop", "not_begun": sum(undone.values()), "of": shown, **facts})
+
+
+def _choice(turn: Turn, run: LiveRun) -> str:
+    return run.budget.choice or str(_clause(turn, run).get("on_exhausted", "stop"))
+
+
+def _clause(turn: Turn, run: LiveRun) -> Mapping[str, Any]:
+    return run.plan.budget if run.plan.budget is not None else turn.policy.run_budget
+
+
+def _asked(run: LiveRun) -> Mapping[str, Any]:
+    if run.budget.asked is None:
+        raise Conflict(f"run {run.id} waits for no approval")
+    return run.budget.asked
+
+
+def _set(turn: Turn, run: LiveRun, **changes: Any) -> None:
+    run.budget = replace(run.budget, **changes)
+    turn.record(BudgetChanged(run.id, run.budget.to_json()))
+
+
+def _tell(turn: Turn, run: LiveRun, no: int | None, reason: str, figures: Mapping[str, Any]) -> None:
+    turn.record(Decision(run.id, "budget", reason, turn.now, no, None, dict(figures)))
+
+
+__all__ = ["OVER_BUDGET", "RunBudget", "approve", "met", "reject", "restored", "unanswered"]
