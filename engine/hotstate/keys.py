@@ -91,6 +91,14 @@ class Keys:
         """List by which who waits for a cache entry is told that its maker is done."""
         return f"{self.prefix}cache:told:{token}"
 
+    def open_calls(self, provider: str) -> str:
+        """Sorted set: calls open at a provider of models by the millisecond they are given up."""
+        return f"{self.prefix}calls:{provider}"
+
+    def call_tokens(self, provider: str) -> str:
+        """Hash: what is left of a provider's tokens a minute."""
+        return f"{self.prefix}calltokens:{provider}"
+
     def queue(self, name: str) -> Iterator[str]:
         """The lists in which kombu keeps a queue's messages, one a priority step."""
         for step in PRIORITY_STEPS:

@@ -145,6 +145,11 @@ class Catalogue:
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """All providers, the local one too."""
+        return tuple(self._providers.values())
+
     def provider(self, name: str) -> Provider:
         """The provider of that name; raises ``UsageError``."""
         found = self._providers.get(name)

@@ -141,7 +141,9 @@ class Meter:
         tokens = call.input_bound + call.output_bound
         entry_id = uuid.uuid4().hex
         told = {"id": entry_id, "model": call.model.id, "provider": provider, "purpose": call.purpose}
-        admission = self.throttle.admit(provider, tokens, call.until, self.stop)
+        # Providers count what is likely to go in and all that may come out; the bound would take up far more room.
+        likely = min(tokens, count(call.text, call.model.id) + call.output_bound)
+        admission = self.throttle.admit(provider, likely, call.until, self.stop)
         used: int | None = 0
         try:
             reservation = self.budget.reserve(ceiling_nusd, tokens, told)

@@ -1,0 +1,50 @@
+-- Room at a provider: open calls, each with a time after which its caller counts as dead, and a bucket of tokens.
+-- KEYS: sorted set of open calls by the millisecond they run out, hash of the bucket.
+-- ARGV: 'enter', call, most open, tokens a minute (0: no limit), tokens wanted, milliseconds a call may live
+--       'leave', call, tokens a minute, tokens to give back (below 0: used more than asked for)
+-- Enter returns {1, 0} or {0, milliseconds until it is worth asking again}; leave returns {1, 0}.
+-- A bucket that is not there, perhaps because Redis was emptied, begins with a second's worth, so that a burst does
+-- not pass twice; calls open then are not known any more, and are bounded by the bucket alone until they end.
+local now = redis.call('TIME')
+local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+
+local function bucket(per_minute)
+  local kept = redis.call('HMGET', KEYS[2], 'tokens', 'at_ms')
+  if not kept[1] then
+    return per_minute / 60
+  end
+  local elapsed_ms = math.max(0, now_ms - tonumber(kept[2]))
+  return math.min(per_minute, tonumber(kept[1]) + elapsed_ms * per_minute / 60000)
+end
+
+local function keep(tokens)
+  redis.call('HSET', KEYS[2], 'tokens', string.format('%.3f', tokens), 'at_ms', string.format('%.0f', now_ms))
+  redis.call('PEXPIRE', KEYS[2], 3600000)
+end
+
+if ARGV[1] == 'leave' then
+  local per_minute, back = tonumber(ARGV[3]), tonumber(ARGV[4])
+  local known = redis.call('ZREM', KEYS[1], ARGV[2])
+  if known == 1 and per_minute > 0 and back ~= 0 then
+    keep(math.min(per_minute, bucket(per_minute) + back))
+  end
+  return { 1, 0 }
+end
+
+local most, per_minute, wanted = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
+if redis.call('ZCARD', KEYS[1]) >= most then
+  return { 0, 0 }
+end
+if per_minute > 0 then
+  -- A call above the whole minute's tokens enters on a full bucket and leaves it in debt.
+  local tokens, needed = bucket(per_minute), math.min(wanted, per_minute)
+  if tokens < needed then
+    keep(tokens)
+    return { 0, math.ceil((needed - tokens) * 60000 / per_minute) }
+  end
+  keep(tokens - wanted)
+end
+redis.call('ZADD', KEYS[1], now_ms + tonumber(ARGV[6]), ARGV[2])
+redis.call('PEXPIRE', KEYS[1], math.max(3600000, tonumber(ARGV[6])))
+return { 1, 0 }
