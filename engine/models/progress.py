@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _POLL_S = 0.05
+_LONGER_S = 5.0
 
 
 class CallCut(Exception):  # noqa: N818 - reads better without Error, as those of engine.errors do
@@ -54,6 +55,11 @@ class Progress:
     def left_s(self) -> float:
         """Seconds until it is out of time, at least a hundredth."""
         return max(0.01, self._until - time.monotonic())
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds that its connection may wait: a little longer, so that it is always the call that ends first."""
+        return self.left_s + _LONGER_S
 
     def wrote(self, piece: str) -> None:
         """A piece arrived. Raises ``CallCut`` if it is not wanted any more."""

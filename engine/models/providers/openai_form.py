@@ -103,7 +103,7 @@ class OpenAIForm:
 
 
 def _timeout(progress: Progress) -> httpx2.Timeout:
-    return httpx2.Timeout(progress.left_s, connect=min(_CONNECT_S, progress.left_s))
+    return httpx2.Timeout(progress.patience_s, connect=_CONNECT_S)
 
 
 def _message(message: Message) -> dict[str, Any]:
