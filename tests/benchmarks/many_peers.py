@@ -35,6 +35,10 @@ REFERENCES = frozenset({"langgraph", "dask", "ray"})
 """In the caller's process, or not durable: shown, and no bar."""
 _SLOW_S = 30.0
 """A peer whose warm-up takes longer gets one counted turn instead of all."""
+_PATIENCE_S = 300.0
+"""A peer that takes longer for one turn is given up, with a line that says so."""
+_TRACE_S = 4.0
+"""All bodies of a trace together. Longer ones say no more of what a node costs, and 96 turns take their time."""
 
 
 def peers(options: Options) -> Iterator[Figure]:
@@ -62,7 +66,7 @@ def _compare(options: Options, shape: str, nodes: list[Node], name: str | None) 
                 server = started_redis()
                 stack.callback(server.close)
                 environment = {"BENCH_BROKER": f"redis+socket://{server.socket}?virtual_host=0"}
-            process = stack.enter_context(PeerProcess(PEERS[name], environment=environment))
+            process = stack.enter_context(PeerProcess(PEERS[name], environment=environment, patience_s=_PATIENCE_S))
             version = process.version()
             sides[name] = lambda: process.seconds("graph", nodes=nodes, total=total)
         repeats = options.repeats
@@ -150,7 +154,7 @@ def _layers(layers: int, width: int) -> list[Node]:
 
 
 def _trace(options: Options, name: str) -> list[Node]:
-    trace = read_trace(options.folder("wfinstances") / f"{name}.json").scaled(20.0)
+    trace = read_trace(options.folder("wfinstances") / f"{name}.json").scaled(_TRACE_S)
     number = {task: position for position, task in enumerate(trace.seconds)}
     return [
         ("sleep", seconds, [number[parent] for parent in trace.parents[task]])

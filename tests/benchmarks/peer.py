@@ -12,11 +12,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import venv
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tests.benchmarks.measuring import say
 
@@ -70,11 +74,17 @@ def python_of(peer: Peer) -> Path:
 
 
 class PeerProcess:
-    """A peer's running program. Use it as a context manager."""
+    """A peer's running program, given up once an answer takes longer than ``patience_s``. Use it as a context manager.
 
-    def __init__(self, peer: Peer, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    Whatever fails raises ``RuntimeError`` with what the program said.
+    """
+
+    def __init__(
+        self, peer: Peer, *arguments: str, environment: Mapping[str, str] | None = None, patience_s: float = 900.0
+    ) -> None:
         python = python_of(peer)
-        self.name = peer.name
+        self.name, self._patience_s = peer.name, patience_s
+        self._given_up = False
         self._folder = tempfile.TemporaryDirectory(prefix=f"bench-{peer.name}-", ignore_cleanup_errors=True)
         self._log = Path(self._folder.name) / "log"
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "FLYWHEEL_"))}
@@ -90,6 +100,11 @@ class PeerProcess:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
 
     def __enter__(self) -> PeerProcess:
         return self
@@ -114,10 +129,18 @@ class PeerProcess:
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
-            if line.startswith("{"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
+        timer = threading.Timer(self._patience_s, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            while line := self._process.stdout.readline():
+                if line.startswith("{"):
+                    answer: dict[str, Any] = json.loads(line)
+                    return answer
+        finally:
+            timer.cancel()
+        if self._given_up:
+            raise RuntimeError(f"{self.name} was given up: it took more than {self._patience_s:g} s")
         raise RuntimeError(f"{self.name} ended: {self._log.read_text('utf-8', 'replace')[-3000:]}")
 
     def close(self) -> None:
@@ -128,8 +151,20 @@ class PeerProcess:
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._kill()
             self._process.wait()
             print(f"  {self.name} had to be killed", file=sys.stderr)
         self._process.stdout.close()
         self._folder.cleanup()
+
+    def _give_up(self) -> None:
+        self._given_up = True
+        self._kill()
+
+    def _kill(self) -> None:
+        """Kill it and what it started: servers and workers would live on."""
+        with suppress(psutil.Error):
+            me = psutil.Process(self._process.pid)
+            for process in [me, *me.children(recursive=True)]:
+                with suppress(psutil.Error):
+                    process.kill()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from tests.benchmarks import peer
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.bars import Bar
 from tests.benchmarks.figures import figure
@@ -75,3 +78,21 @@ def test_a_trace_runs_and_is_held_against_its_free_schedule(tmp_path: Path, caps
 def test_a_bench_without_its_data_is_skipped_with_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trace", "--data", str(tmp_path)]) == 0
     assert f"trace: skipped: no folder {tmp_path / 'wfinstances'}" in capsys.readouterr().err
+
+
+def test_a_peer_that_takes_too_long_is_given_up_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hangs.py").write_text(
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], stdout=subprocess.DEVNULL)\n"
+        "print('{\"ready\": true}', flush=True)\n"
+        "child.wait()\n"
+    )
+    monkeypatch.setattr(peer, "PROGRAMS", tmp_path)
+    monkeypatch.setattr(peer, "python_of", lambda _: Path(sys.executable))
+    with peer.PeerProcess(peer.Peer("hangs", (), "hangs.py"), patience_s=2.0) as process:
+        (child,) = psutil.Process(process.pid).children()
+        with pytest.raises(RuntimeError, match="hangs was given up: it took more than 2 s"):
+            process.do("nothing")
+        assert psutil.wait_procs([child], 10)[1] == []
