@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def preview(
     session: Session, name: str, pairs: tuple[str, ...], inputs_file: Path | None, slots: int | None, output: str
 ) -> None:
-    """Foresee a run: nodes, width, critical path, seconds and cost as learned from earlier runs.
+    """Foresee a run from earlier ones: nodes, width, critical path, seconds and cost.
 
     Seconds are those within which 50 and 90 of 100 simulated runs end: a list schedule on the slots,
     bodies as long as they were, conditions as often true as they were. Retries, failures, pools, rates
@@ -130,7 +130,7 @@ def _cost(found: Preview) -> str:
     if cost is None:
         return "unknown: no earlier run of these steps is known to have spent anything"
     if not cost.high_usd:
-        return f"nothing was spent in {cost.runs} earlier runs"
+        return f"nothing was spent in {cost.runs} earlier run{'s' * (cost.runs != 1)}"
     usual, low, high = (shown(nusd(amount)) for amount in (cost.usd, cost.low_usd, cost.high_usd))
     least = "at least " if found.unknown_sizes or cost.unknown_steps else ""
     runs = "as in 1 earlier run" if cost.runs == 1 else f"{low} to {high} as in {cost.runs} earlier runs"

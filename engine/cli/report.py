@@ -66,7 +66,7 @@ def report(
 
 
 def _print(title: str, data: Mapping[str, Any]) -> None:
-    from engine.api.report.page import money, score, seconds, share
+    from engine.api.report.page import money, part, score, seconds, share
 
     total, context = data["total"], data["context"]
     below = f" and {data['runs_below']:,} below" if data["runs_below"] else ""
@@ -78,6 +78,8 @@ def _print(title: str, data: Mapping[str, Any]) -> None:
     )
     if total["not_settled_usd"]:
         click.echo(f"of it {money(total['not_settled_usd'])} estimated: calls whose end nobody saw")
+    if data["deleted_runs"]["usd"]:
+        click.echo(f"beside it {money(data['deleted_runs']['usd'])} of runs that were deleted since")
     looked = f"{context['looked']:,} of {context['calls']:,} calls looked at"
     click.echo(f"context used: {share(context['utilisation'])} ({looked})")
 
@@ -86,11 +88,11 @@ def _print(title: str, data: Mapping[str, Any]) -> None:
             click.echo(f"\n{name}")
             print_table([{key: forms.get(key, _plain)(value) for key, value in row.items()} for row in rows])
 
-    tables("models", data["models"], usd=money, share=share, saved_usd=money, prompt_cache_share=share)
+    tables("models", data["models"], usd=money, share=part, saved_usd=money, prompt_cache_share=part)
     tables("tokens", data["tokens"], usd=money)
     tables("tools", data["tools"], calls_usd=money, worker_usd=money, body_s=seconds)
     tables("latency", data["latency"], p50_s=seconds, p95_s=seconds)
-    tables("retries", [row for row in data["retries"] if row["retries"] or row["repairs"]], rate=share)
+    tables("retries", [row for row in data["retries"] if row["retries"] or row["repairs"]], rate=part)
     tables("caches", data["caches"], hit_rate=share, saved_usd=money)
     tables("cost against quality", data["quality"], usd_per_call=money, score=score)
     tables(

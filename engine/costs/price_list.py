@@ -1,4 +1,4 @@
-"""The price list of the genai-prices package, as rates; the only module that imports it.
+"""The price list of the genai-prices package, as rates; nobody else reads prices off it.
 
 The list travels in the package and is as old as the release that is installed: it is never fetched, so
 that the same usage costs the same on every machine of an installation. Loaded at the first look, which

@@ -7,12 +7,12 @@ twice makes one row. Seconds of nodes have no rows here: they are read off the a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, TableClause, case, func, select
 
 from engine.costs.entry import Entry
 from engine.store.columns import LEDGER, LEDGER_SUM, RUN
@@ -28,6 +28,7 @@ QUARTER_S = 900
 
 _PAGE = 500
 _TOKENS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning")
+_SUMS = ("calls", "tokens", "cost_nusd", "saved_nusd")
 _FACTS_MAX = 16_384
 
 
@@ -93,19 +94,19 @@ def entries(database: Database, run: str, limit: int = 1000) -> list[StoredEntry
 
 def spent(database: Database, since: float = 0.0, *, tenant: str | None = None, session: str | None = None) -> Spent:
     """What was spent from ``since`` (epoch seconds) on, by all, a tenant, or a session; deleted runs are in it."""
-    live = [LEDGER.c.at >= since]
-    gone = [LEDGER_SUM.c.quarter_at >= since]
-    for name, wanted in (("tenant", tenant), ("session", session)):
-        if wanted is not None:
-            live.append(RUN.c[name] == wanted)
-            gone.append(LEDGER_SUM.c[name] == wanted)
+    live = [LEDGER.c.at >= since, *_of(RUN, tenant, session)]
     sums = (_calls(), func.sum(tokens()), func.sum(LEDGER.c.cost_nusd), func.sum(LEDGER.c.saved_nusd))
-    kept = [func.sum(LEDGER_SUM.c[name]) for name in ("calls", "tokens", "cost_nusd", "saved_nusd")]
+    chosen = select(*sums).select_from(LEDGER.join(RUN, RUN.c.id == LEDGER.c.run_id)).where(*live)
     with database.reading("read what was spent") as connection:
-        now = connection.execute(select(*sums).select_from(LEDGER.join(RUN, RUN.c.id == LEDGER.c.run_id)).where(*live))
-        before = connection.execute(select(*kept).where(*gone))
-        both = zip(now.one(), before.one(), strict=True)
-    return Spent(*(int(one or 0) + int(other or 0) for one, other in both))
+        return _added(connection.execute(chosen).one(), _deleted(connection, since, tenant, session))
+
+
+def spent_by_deleted(
+    database: Database, since: float = 0.0, *, tenant: str | None = None, session: str | None = None
+) -> Spent:
+    """The part of ``spent`` whose runs are deleted, so that nothing more is known of it."""
+    with database.reading("read what deleted runs spent") as connection:
+        return _added(_deleted(connection, since, tenant, session))
 
 
 def sum_up(connection: Connection, run_id: str) -> None:
@@ -120,13 +121,12 @@ def sum_up(connection: Connection, run_id: str) -> None:
     if not sums:
         return
     tenant, session = connection.execute(select(RUN.c.tenant, RUN.c.session).where(RUN.c.id == run_id)).one()
-    names = ("calls", "tokens", "cost_nusd", "saved_nusd")
     insert = insert_for(connection.dialect.name, LEDGER_SUM)
-    added = {name: LEDGER_SUM.c[name] + insert.excluded[name] for name in names}
+    added = {name: LEDGER_SUM.c[name] + insert.excluded[name] for name in _SUMS}
     connection.execute(
         insert.on_conflict_do_update(index_elements=["quarter_at", "tenant", "session"], set_=added),
         [
-            {"quarter_at": at, "tenant": tenant, "session": session, **dict(zip(names, amounts, strict=True))}
+            {"quarter_at": at, "tenant": tenant, "session": session, **dict(zip(_SUMS, amounts, strict=True))}
             for at, amounts in sums.items()
         ],
     )
@@ -136,6 +136,21 @@ def tokens() -> ColumnElement[int]:
     """All tokens of a row."""
     first, *rest = (LEDGER.c[name] for name in _TOKENS)
     return sum(rest, first)
+
+
+def _deleted(connection: Connection, since: float, tenant: str | None, session: str | None) -> Sequence[Any]:
+    kept = [func.sum(LEDGER_SUM.c[name]) for name in _SUMS]
+    chosen = select(*kept).where(LEDGER_SUM.c.quarter_at >= since, *_of(LEDGER_SUM, tenant, session))
+    return connection.execute(chosen).one()
+
+
+def _added(*rows: Sequence[Any]) -> Spent:
+    return Spent(*(sum(int(each or 0) for each in amounts) for amounts in zip(*rows, strict=True)))
+
+
+def _of(table: TableClause, tenant: str | None, session: str | None) -> list[ColumnElement[bool]]:
+    wanted = (("tenant", tenant), ("session", session))
+    return [table.c[name] == value for name, value in wanted if value is not None]
 
 
 def _calls() -> ColumnElement[int]:

@@ -14,7 +14,7 @@ from engine.costs.usage import Usage
 from engine.scheduling.records import Noted, RunChanged, RunState
 from engine.store.engines import Database
 from engine.store.journal import SqlJournal
-from engine.store.ledger import Spent, entries, spent
+from engine.store.ledger import Spent, entries, spent, spent_by_deleted
 from engine.store.runs import RunStore
 from tests.contract.samples import NOW, new_run
 
@@ -80,6 +80,7 @@ def test_sums_of_deleted_runs_stay(runs: RunStore, journal: SqlJournal, epoch: i
     assert [spent(database), spent(database, NOW + 1000), spent(database, tenant="b")] == before
     runs.delete(second)
     assert [spent(database), spent(database, NOW + 1000), spent(database, tenant="b")] == before
+    assert spent_by_deleted(database, tenant="a") == before[0]
     assert before[0].cost_nusd == 2 * 2**40 + 4000
     runs.delete_tenant("a", ArtefactStore(f"file://{tmp_path}/artefacts"))
     assert spent(database) == Spent()

@@ -47,6 +47,11 @@ def share(amount: float | None) -> str:
     return "unknown" if amount is None else f"{amount:.1%}"
 
 
+def part(amount: float | None) -> str:
+    """A share of a sum for people; a dash where the sum is nothing."""
+    return "–" if amount is None else f"{amount:.1%}"
+
+
 def score(amount: float | None) -> str:
     """A score from 0 to 1; ``unknown`` where nobody looked."""
     return "unknown" if amount is None else f"{amount:.2f}"
@@ -75,6 +80,8 @@ def _foot(data: Data) -> str:
         f"{money(total['not_settled_usd'])} is estimated: calls whose end nobody saw.",
         f"{money(total['in_vain_usd'])} went into calls that failed, were invalid or cut off.",
     ]
+    if data["deleted_runs"]["usd"]:
+        notes.append(f"Runs that were deleted since had spent {money(data['deleted_runs']['usd'])} more.")
     return escape(" ".join(notes))
 
 
@@ -88,8 +95,8 @@ def _cost(data: Data) -> str:
     rows.append(Bar("coordination", [0, 0, 0, total["coordination_usd"]], money(total["coordination_usd"])))
     drawn = bars("Cost by model, tool and coordination", rows, ("model", "tool's calls", "workers", "coordination"))
     return drawn + _table(data["models"], {
-        "model": str, "calls": _count, "failed": _count, "tokens": _count, "prompt_cache_share": share, "usd": money,
-        "share": share, "saved_usd": money,
+        "model": str, "calls": _count, "failed": _count, "tokens": _count, "prompt_cache_share": part, "usd": money,
+        "share": part, "saved_usd": money,
     })  # fmt: skip
 
 
@@ -144,7 +151,7 @@ def _context(data: Data) -> str:
 
 def _retries(data: Data) -> str:
     return _table(
-        data["retries"], {"task": str, "attempts": _count, "retries": _count, "rate": share, "repairs": _count}
+        data["retries"], {"task": str, "attempts": _count, "retries": _count, "rate": part, "repairs": _count}
     )
 
 
@@ -165,7 +172,7 @@ def _time(data: Data) -> str:
 def _who(data: Data) -> str:
     parts = []
     for table, name in (("purposes", "purpose"), ("tenants", "tenant"), ("sessions", "session")):
-        parts.append(_table(data[table], {name: str, "entries": _count, "usd": money, "share": share}))
+        parts.append(_table(data[table], {name: str, "entries": _count, "usd": money, "share": part}))
     return "".join(parts)
 
 

@@ -20,6 +20,7 @@ CALL = Calls(
     cited_of=0, cited=0, scored=0, score_sum=0.0,
 )  # fmt: skip
 TRIED = Tries("http.get", "http.get", "execution", "primary", attempts=8, begun=6, won=5, body_s=1000.0)
+BASIS = {"prices": "x", "worker_usd_per_h": 0.05, "deleted_runs": {"usd": 0.0, "calls": 0, "tokens": 0}}
 NOTHING = Spending(1, 0, None, None, [], [], [], {}, {}, 0, 0.0)
 
 
@@ -95,7 +96,7 @@ def test_extras_tell_what_they_cost_and_won() -> None:
 def test_a_run_that_spent_nothing_has_a_report() -> None:
     found = told()
     assert found["total"]["usd"] == 0
-    assert "unknown" in page("nothing", found | {"prices": "x", "worker_usd_per_h": 0.05})
+    assert "unknown" in page("nothing", found | BASIS)
 
 
 def test_a_page_stands_alone_and_takes_no_mark_up_from_names() -> None:
@@ -103,7 +104,7 @@ def test_a_page_stands_alone_and_takes_no_mark_up_from_names() -> None:
         calls=[replace(CALL, name="x/<script>alert(1)</script>", scored=1, score_sum=1.0)], tries=[TRIED],
         latency={("execution", "call"): Spread(3, 0.0, 12.5), ("mine", "queue"): Spread(1, 1.0, 1.0)},
     )  # fmt: skip
-    text = page("A & B", found | {"prices": "x", "worker_usd_per_h": 0.05})
+    text = page("A & B", found | BASIS)
     assert "<script" not in text
     assert "http://" not in text
     assert "https://" not in text
