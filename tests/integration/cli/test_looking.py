@@ -78,6 +78,31 @@ def test_the_doctor_names_a_database_that_is_away(installation: Installation) ->
     assert "secret" not in done.stdout
 
 
+def test_model_calls_of_a_run_are_in_its_report_and_foresee_the_next_one(installation: Installation) -> None:
+    (installation.folder / "dags" / "sort.yaml").write_text(
+        "name: sort\nsteps:\n"
+        "  sort: {task: llm.classify, with: {text: my invoice is wrong, labels: [invoice, crash]}}\n"
+        "  again: {task: llm.classify, after: [sort], with: {text: it has a crash, labels: [invoice, crash]}}\n"
+    )
+    done = installation.call("run", "sort", FLYWHEEL_CALL_USD="llm.classify=0.25")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(installation.call("report", "@last", "--json", FLYWHEEL_CALL_USD="llm.classify=0.25").stdout)
+    assert (told["total"]["calls"], told["total"]["models_usd"], told["total"]["tools_usd"]) == (2, 0, 0.5)
+    assert told["total"]["workers_usd"] > 0
+    assert told["total"]["coordination_usd"] > 0
+    (used,) = told["tokens"]
+    assert used["tokens"] == used["input"] + used["output"] > 0
+    assert {row["part"] for row in told["latency"]} >= {"queue", "body", "coordination", "call"}
+    assert told["context"]["utilisation"] is None
+    assert "for 2 calls" in installation.call("runs", "show", "@last").stdout
+    preview = json.loads(
+        installation.call("plan", "preview", "sort", "--json", FLYWHEEL_CALL_USD="llm.classify=0.25").stdout
+    )
+    assert preview["cost"] == {"usd": 0.5, "low_usd": 0.5, "high_usd": 0.5, "runs": 1, "unknown_steps": []}
+    unknown = json.loads(installation.call("plan", "preview", "tiny", "--json").stdout)
+    assert unknown["cost"] is None
+
+
 def test_two_runs_differ_in_what_was_different(installation: Installation) -> None:
     one, other = installation.run("hello"), installation.run("goodbye")
     done = installation.call("runs", "diff", one, other, "--no-durations", "--json")
