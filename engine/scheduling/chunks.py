@@ -40,6 +40,8 @@ def node_cost_s(plan: str, step: CompiledStep, odds: Odds) -> float:
 
 def chunk_size(plan: str, step: CompiledStep, odds: Odds, policy: Policy, at_hand: int, slots: int) -> int:
     """Nodes of ``step`` that go into one message, of ``at_hand`` that could go out now."""
+    if step.batch_items > 1:
+        return step.batch_items
     known_s = odds.typical_s(plan, step.path, step.task)
     if step.effects == Effects.EXTERNAL or known_s is None or step.child is not None:
         return 1

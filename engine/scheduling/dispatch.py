@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from engine.scheduling import decisions
 from engine.scheduling.attempts import next_attempt
+from engine.scheduling.batches import batch_room, cut_batches
 from engine.scheduling.chunks import chunk_size, node_cost_s
 from engine.scheduling.events import Chunk, Placement
 from engine.scheduling.mixtures import Mixtures
@@ -61,7 +62,7 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
                 turn.ready.rotate(queue)
                 continue
             passed = 0
-            fair = max(1, int(_TURN_S * slots / estimate_s))
+            fair = max(1, min(int(_TURN_S * slots / estimate_s), left // turn.ready.runs(queue)))
             allowed = _allowed(run, no, pools, tokens)
             if allowed == 0:
                 decisions.limited(turn, run, no, pools, tokens)
@@ -69,8 +70,13 @@ def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
                 if _limited_elsewhere(run, no):
                     parked.sources.append((run, no))
                 continue
+            batched = run.step(no).batch_items > 1
+            if batched and (allowed := batch_room(turn, run, no, allowed, window)) == 0:
+                turn.ready.drop_first(queue)
+                parked.sources.append((run, no))
+                continue
             size = chunk_size(run.plan.name, run.step(no), turn.odds, turn.policy, allowed, slots)
-            count = min(window, max(fair, size), allowed, left)
+            count = allowed if batched else min(window, max(fair, size), allowed, left)
             decisions.ordered(turn, run, no, queue)
             decisions.sized(turn, run, no, size)
             sent = _send(turn, run, no, count, estimate_s, slots, pools, tokens)
@@ -91,7 +97,9 @@ def _is_urgent(turn: Turn, run: LiveRun, queue: str, slots: int, seconds: float)
 
 
 def _cut(run: LiveRun, placements: list[Placement], size: int) -> list[Chunk]:
-    """Messages of ``size`` nodes; a node with trouble behind it travels alone."""
+    """Messages of ``size`` nodes; a node with trouble behind it travels alone, but for those of a batch."""
+    if placements and run.step(placements[0].step_no).batch_items > 1:
+        return cut_batches(run, placements, size)
     fresh = [placement for placement in placements if (placement.step_no, placement.item) not in run.trouble]
     alone = [(placement,) for placement in placements if (placement.step_no, placement.item) in run.trouble]
     return alone + [tuple(fresh[start : start + size]) for start in range(0, len(fresh), size)]
