@@ -174,7 +174,8 @@ class Assembler:
             groups[last].remove(min(groups[last], key=lambda each: each.score))
             text, taken = _rendered(groups, question)
         messages = (Message("system", stable, stable=True), Message("user", text))
-        left = [each for each in candidates if not any(each in group for group in groups)]
+        kept = {id(each) for group in groups for each in group}
+        left = [each for each in candidates if id(each) not in kept]
         return Assembled(
             messages, taken, stable_tokens + _frame(text, name), stable_tokens, tokens.method(name), tier,
             _wider(candidates, groups, room, tier), len(left), sum(each.tokens for each in left),

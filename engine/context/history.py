@@ -63,6 +63,7 @@ class History:
         self.model, self._max_tokens, self._keep, self._rates = model, max_tokens, keep, rates
         self._entries: list[_Entry] = []
         self._originals: list[str] = []
+        self._stubs: dict[int, _Entry] = {}
         self._sent = 0  # entries that a call has sent: its provider knows their bytes
         self._calls = 0
         self.maskings = 0
@@ -172,8 +173,13 @@ class History:
         self.maskings += bool(chunk)
 
     def _stub(self, at: int) -> _Entry:
-        """What stands for a result: how to have it again, and the names in it, by which later calls ask."""
-        entry = self._entries[at]
+        """What stands for a result; made once, as every call weighs it."""
+        if at not in self._stubs:
+            self._stubs[at] = self._stub_of(self._entries[at])
+        return self._stubs[at]
+
+    def _stub_of(self, entry: _Entry) -> _Entry:
+        """How to have a result again, and the names in it, by which later calls ask."""
         assert entry.result is not None
         names = dict.fromkeys(_NAME.findall(entry.message.text))
         text = f"[result {entry.result} left out"

@@ -60,7 +60,7 @@ def available() -> bool:
     return find_spec("tree_sitter") is not None and find_spec("tree_sitter_python") is not None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def parts(path: str, text: str) -> tuple[Part, ...]:
     """The stretches of a file, in order, every line that is not blank in exactly one; empty without the extra."""
     if not available() or not text.strip():

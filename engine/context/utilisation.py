@@ -12,8 +12,11 @@ Broder: On the resemblance and containment of documents. 1997 (shingles).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+from engine.models.tokens import count
 
 SHINGLE = 5
 """Words in a row that two texts must share."""
@@ -59,6 +62,30 @@ def utilisation(pieces: Iterable[Read], result: str) -> float | None:
     marks = used(known, result)
     whole = sum(piece.tokens for piece in known)
     return sum(piece.tokens for piece in known if piece.mark in marks) / whole if whole else None
+
+
+def measured(texts: Sequence[str], result: str, model: str) -> tuple[int, int]:
+    """What a ledger entry says of a call: tokens of the pieces that were given, and of those that the result used.
+
+    Parameters
+    ----------
+    texts
+        The pieces, in the order of their marks ``s1``, ``s2`` …
+    result
+        What the model answered.
+    model
+        Whose tokens count.
+    """
+    pieces = [_Given(f"s{place}", text, count(text, model)) for place, text in enumerate(texts, 1)]
+    marks = used(pieces, result)
+    return sum(piece.tokens for piece in pieces), sum(piece.tokens for piece in pieces if piece.mark in marks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    mark: str
+    text: str
+    tokens: int
 
 
 def _words(text: str) -> list[str]:
