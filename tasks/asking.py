@@ -32,7 +32,7 @@ Tokens = Annotated[int, Field(ge=1, le=128_000)]
 ModelId = Annotated[str, Field(min_length=3, max_length=200)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Pieces = list[str | dict[str, Any]]
-"""Context: a text, ``{text, source}``, or ``{path}`` of a file below ``file_roots``."""
+"""Context: a text, or ``{text, source}``. Never a path: whoever supplies data could have any file read."""
 
 _ROLES = ("system", "user", "assistant")
 
@@ -135,20 +135,21 @@ def total(calls: Sequence[Called]) -> Called:
     )  # fmt: skip
 
 
-def passages_of(context: TaskContext, pieces: Sequence[Any] | None) -> list[dict[str, str]]:
-    """Pieces of context as text with its source: a text, ``{text, source}``, or ``{path}`` of a file to read."""
+def passages_of(
+    context: TaskContext, pieces: Sequence[Any] | None, files: Sequence[str] | None = None
+) -> list[dict[str, str]]:
+    """Pieces of context, and files to read, as text with its source."""
     found = []
     for place, piece in enumerate(pieces or (), 1):
         if isinstance(piece, str):
             found.append({"text": piece, "source": ""})
         elif isinstance(piece, Mapping) and isinstance(piece.get("text"), str):
             found.append({"text": piece["text"], "source": str(piece.get("source") or "")})
-        elif isinstance(piece, Mapping) and isinstance(piece.get("path"), str):
-            path = piece["path"]
-            content = read.task_type.function(context, path=path, max_bytes=READ_DEFAULT_BYTES).content
-            found.append({"text": content, "source": str(piece.get("source") or path)})
         else:
-            raise Permanent(f"piece {place} of the context is neither a text, nor {{text, source}}, nor {{path}}")
+            raise Permanent(f"piece {place} of the context is neither a text nor {{text, source}}")
+    for path in files or ():
+        content = read.task_type.function(context, path=path, max_bytes=READ_DEFAULT_BYTES).content
+        found.append({"text": content, "source": path})
     return found
 
 

@@ -6,6 +6,7 @@ model answers is said by the step (``model``, ``needs``, ``quality``) or the arg
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ from tasks.asking import (
     messages_of,
     passages_of,
 )
+from tasks.llm_many import alone, in_groups, is_local, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def complete(
     prompt: LongText | None = None,
     system: LongText = "Answer as briefly as the question allows.",
     pieces: Pieces | None = None,
+    files: list[str] | None = None,
     messages: list[dict[str, Any]] | None = None,
     schema: dict[str, Any] | None = None,
     model: ModelId | None = None,
@@ -77,9 +80,11 @@ def complete(
     system
         Instructions that stay the same for many nodes; they come first, so that providers keep them warm.
     pieces
-        What to answer from: texts, ``{text, source}``, or ``{path}`` of files below ``file_roots``.
+        What to answer from: texts, or ``{text, source}``.
+    files
+        Files to answer from, below ``file_roots``.
     messages
-        A whole conversation, ``{role, text}``, instead of ``prompt``, ``system`` and ``pieces``.
+        A whole conversation, ``{role, text}``, instead of ``prompt``, ``system``, ``pieces`` and ``files``.
     schema
         JSON Schema that the answer has to meet; it is then in ``data``. Repaired once if it does not.
     model
@@ -110,7 +115,7 @@ def complete(
         put, passages = given_messages(messages), []
         facts: dict[str, Any] = {}
     else:
-        passages = passages_of(context, pieces)
+        passages = passages_of(context, pieces, files)
         put = messages_of(system, passages, prompt or "")
         facts = {"question": prompt, "passages": passages, "text": prompt, "schema": schema}
     kind = ("extract" if schema else "answer" if passages else "") if facts else ""
@@ -121,7 +126,26 @@ def complete(
     return Completed(answer.text, answer.data, call)
 
 
-@task("llm.extract", effects="none", queue="io")
+def extract_many(context: TaskContext, calls: list[dict[str, Any]]) -> list[Any]:
+    """Texts that share their schema in one question."""
+    return in_groups(calls, ("schema", "instructions", "model", "max_output_tokens"), lambda some: _read(context, some))
+
+
+def _read(context: TaskContext, calls: Sequence[Mapping[str, Any]]) -> list[Any]:
+    first = calls[0]
+    model = first.get("model")
+    if len(calls) == 1 or is_local(context, model):
+        return alone(extract.task_type.function, context, calls)
+    told = f"{_EXTRACT} {first.get('instructions') or ''}"
+    texts, tokens = [each["text"] for each in calls], first.get("max_output_tokens") or 512
+    given, call = together(context, told, texts, first["schema"], min(tokens, 512), model)
+    return [said if isinstance(said, Exception) else Extracted(said, call) for said in given]
+
+
+_EXTRACT = "Extract the data that is asked for from the material. Leave out or null what it does not say."
+
+
+@task("llm.extract", effects="none", queue="io", many=extract_many)
 def extract(
     context: TaskContext,
     text: LongText,
@@ -161,7 +185,7 @@ def extract(
             schema: {type: object, properties: {total: {type: number}, due_date: {type: string, format: date}}}
     """
     put = messages_of(
-        f"Extract the data that is asked for from the material. Leave out or null what it does not say. {instructions}",
+        f"{_EXTRACT} {instructions}",
         [{"text": text}],
         "Extract the data.",
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -23,6 +24,7 @@ from tasks.asking import (
     passages_of,
     total,
 )
+from tasks.llm_many import alone, in_groups, is_local, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,38 @@ class Summarised:
     call: Called
 
 
-@task("llm.classify", effects="none", queue="io")
+_ALIKE = ("labels", "instructions", "otherwise", "model")
+
+
+def classify_many(context: TaskContext, calls: list[dict[str, Any]]) -> list[Any]:
+    """Texts that share their labels in one question."""
+    return in_groups(calls, _ALIKE, lambda some: _classified(context, some))
+
+
+def _classified(context: TaskContext, calls: Sequence[Mapping[str, Any]]) -> list[Any]:
+    first = calls[0]
+    model = first.get("model")
+    if len(calls) == 1 or is_local(context, model):
+        return alone(classify.task_type.function, context, calls)
+    described = _described(first["labels"], first.get("otherwise"))
+    form = {
+        "type": "object",
+        "properties": {
+            "label": {"type": "string", "enum": list(described)},
+            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        },
+        "required": ["label", "confidence"],
+    }
+    instructions = _instructions(described, first.get("otherwise"), first.get("instructions") or "")
+    told = f"{instructions}\nSay for each how sure you are, from 0 to 1."
+    given, call = together(context, told, [each["text"] for each in calls], form, 24, model)
+    return [
+        said if isinstance(said, Exception) else Classified(said["label"], said["confidence"], "", call)
+        for said in given
+    ]
+
+
+@task("llm.classify", effects="none", queue="io", many=classify_many)
 def classify(
     context: TaskContext,
     text: LongText,
@@ -84,15 +117,9 @@ def classify(
             text: "{{ item.body }}"
             labels: {billing: payments and refunds, bug: something does not work, other: anything else}
     """
-    described = labels if isinstance(labels, dict) else dict.fromkeys(labels, "")
-    if not described:
-        raise Permanent("labels is empty: there is nothing to choose from")
-    if otherwise is not None and otherwise not in described:
-        raise Permanent(f"otherwise is {otherwise!r}, which is none of the labels")
-    lines = "\n".join(f"- {name}: {what}" if what else f"- {name}" for name, what in described.items())
-    fallback = f" What fits none is {otherwise}." if otherwise else ""
+    described = _described(labels, otherwise)
     put = messages_of(
-        f"Classify the material under exactly one of these labels.{fallback} {instructions}\n{lines}",
+        _instructions(described, otherwise, instructions),
         [{"text": text}],
         "Which label? Say also how sure you are, from 0 to 1, and why in a few words.",
     )
@@ -111,11 +138,27 @@ def classify(
     return Classified(answer.data["label"], answer.data["confidence"], answer.data["reason"], call)
 
 
+def _described(labels: dict[str, str] | list[str], otherwise: str | None) -> dict[str, str]:
+    described = labels if isinstance(labels, dict) else dict.fromkeys(labels, "")
+    if not described:
+        raise Permanent("labels is empty: there is nothing to choose from")
+    if otherwise is not None and otherwise not in described:
+        raise Permanent(f"otherwise is {otherwise!r}, which is none of the labels")
+    return described
+
+
+def _instructions(described: Mapping[str, str], otherwise: str | None, further: str) -> str:
+    lines = "\n".join(f"- {name}: {what}" if what else f"- {name}" for name, what in described.items())
+    fallback = f" What fits none is {otherwise}." if otherwise else ""
+    return f"Classify the material under exactly one of these labels.{fallback} {further}\n{lines}"
+
+
 @task("llm.summarise", effects="none", queue="io")
 def summarise(
     context: TaskContext,
     text: LongText | None = None,
     pieces: Pieces | None = None,
+    files: list[str] | None = None,
     focus: str = "",
     sentences: Annotated[int, Field(ge=1, le=100)] = 5,
     model: ModelId | None = None,
@@ -129,6 +172,8 @@ def summarise(
         The text; at most 8 Mi characters.
     pieces
         Several, instead: as of ``llm.complete``.
+    files
+        Files, instead or besides ``pieces``, below ``file_roots``.
     focus
         What the summary is to be about; empty for what the text is about.
     sentences
@@ -149,9 +194,9 @@ def summarise(
           task: llm.summarise
           with: {text: "{{ steps.read.output.content }}", sentences: 3, focus: "what changed"}
     """
-    if (text is None) == (pieces is None):
-        raise Permanent("give either text or pieces")
-    passages = passages_of(context, [text] if text is not None else pieces)
+    if (text is None) == (pieces is None and files is None):
+        raise Permanent("give either text, or pieces and files")
+    passages = passages_of(context, [text] if text is not None else pieces, files)
     whole = "\n\n".join(passage["text"] for passage in passages)
     about = f" Heed above all: {focus}." if focus else ""
     instructions = f"Summarise the material in at most {sentences} sentences, with its figures and names.{about}"
