@@ -171,7 +171,7 @@ class Models:
 
         def make() -> Made:
             made.append(self._answered(model, request, "miss" if cached else "none"))
-            return Made(_kept(made[0]), made[0].cost_nusd, keep=made[0].finish == "stop")
+            return Made(_kept(made[0]), made[0].cost_nusd, keep=made[0].finish in ("stop", "tools"))
 
         found = port.fetch(_asked(model, request), make)
         return made[0] if made else self._reused(model, request, found.value, found.outcome, found.saved_nusd)

@@ -95,14 +95,14 @@ def said(asked: Asked) -> str | None:
 
 @pytest.fixture
 def server() -> Any:
-    models = {"small": Simulated(strength=0.5), "embed": Simulated(output_usd=0.0)}
+    models = {"small": Simulated(strength=0.5, first_token_s=0.05), "embed": Simulated(output_usd=0.0)}
     with SimulatedModels(models, answer=said, keys={KEY}) as started:
         yield started
 
 
 def test_the_stored_ledger_is_what_the_server_bills(server: SimulatedModels, tmp_path: Path) -> None:
     server.faults.append(Fault("status", status=429, retry_after="0"))
-    told = run(tmp_path, server.economy(key="simulated_key"), FLYWHEEL_SECRET_SIMULATED_KEY=KEY)
+    told = run(tmp_path, server.economy(key="simulated_key", max_parallel=2), FLYWHEEL_SECRET_SIMULATED_KEY=KEY)
     assert [each["label"] for each in told["outputs"]["labels"]] == ["billing", "bug", "billing"]
     assert told["outputs"]["invoice"]["data"] == {"total_amount": 12.5}
     assert told["outputs"]["dimensions"] == 64
@@ -112,6 +112,7 @@ def test_the_stored_ledger_is_what_the_server_bills(server: SimulatedModels, tmp
     assert sum(entry.usage.output_total for entry in stored) == sum(each.output for each in server.billed.values())
     assert len(stored) == server.calls == CALLS + 1, "the refused call is in it too"
     assert [entry.outcome for entry in stored].count("failed") == 1
+    assert server.peak <= 2
     for path in (tmp_path / ".flywheel").rglob("*"):
         if path.is_file():
             assert KEY.encode() not in path.read_bytes(), path
