@@ -53,6 +53,16 @@ def test_another_big_run_gets_no_more_than_a_moment_of_it() -> None:
     assert not run.send(ONE_SLOT)
 
 
+def test_a_small_run_is_sent_in_the_turn_that_a_big_one_could_use_up_alone() -> None:
+    run = OneRun(plan_of(replace(step(0), for_each=list(range(10_000)))))
+    run.core = Core(run.policy, Known())
+    run._keep(run.core.take(run.journal.load("r"), run.plan, run.now))
+    joined_by(run, "small", 5)
+    chunks, _ = run.core.dispatch(Room({"io": 10}), run.now, 100)
+    sent = [placement.run_id for chunk in chunks for placement in chunk]
+    assert sent.count("small") == 5 and sent.count("r") == 95
+
+
 def test_a_stream_of_small_runs_may_spend_half_of_the_slots_first() -> None:
     urgency, granted = Urgency(), 0.0
     for tick in range(1000):
