@@ -14,8 +14,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from pydantic import ValidationError
+
 from engine.errors import UsageError
 from engine.plan.binding import Binding, binding_of, make_binding
+from engine.plan.care import Caching
 from engine.plan.durations import duration_s
 from engine.plan.local import local_context
 from engine.plan.plan_function import PlanFunction, plan
@@ -160,6 +163,9 @@ def task(
     timeout: float | str | None = None,
     prefetch: Callable[..., Any] | None = None,
     many: Callable[..., Any] | None = None,
+    cache: Mapping[str, Any] | bool = False,
+    invalidates: Iterable[str] = (),
+    reads: Iterable[str] = (),
     registry: Registry | None = None,
 ) -> TaskDecorator:
     """Make a function a task type.
@@ -182,6 +188,15 @@ def task(
         A function that does the work of several bodies in one invocation, for steps with ``batch``: it takes
         ``calls``, a list with the arguments of each by name, and a context if it wants one, and returns a list with
         each one's result, or the exception that it failed with. What fails is tried again without the others.
+    cache
+        Keep its results and serve them again, unless a step says otherwise: ``True``, or what a step's ``cache`` may
+        say (``ttl``, ``tags``, ``shared``, ``sensitive``). Only for ``effects="none"``. A tag may name arguments:
+        ``user:{{ args.user_id }}``.
+    invalidates
+        Tags of what it changes: kept results with one of them are stale from then on.
+    reads
+        Names of arguments that are paths of files or folders: a kept result serves only while these are what they
+        were.
 
     Raises
     ------
@@ -202,6 +217,9 @@ def task(
             binding=binding,
             prefetch=None if prefetch is None else _prefetch(prefetch, full_name, binding),
             many=None if many is None else _many(many, full_name, effects),
+            cache=_caching(cache, full_name, effects),
+            invalidates=tuple(invalidates),
+            reads=_arguments_of(tuple(reads), full_name, binding),
         )
         (registry if registry is not None else REGISTRY).register(task_type)
         return Task(task_type)
@@ -209,6 +227,25 @@ def task(
     if callable(name):
         raise UsageError("write @task(), with parentheses")
     return decorate
+
+
+def _caching(said: Mapping[str, Any] | bool, name: str, effects: Effects | str) -> Caching | None:
+    """How the results of the task type ``name`` may serve again."""
+    if said is False:
+        return None
+    if Effects(effects) is not Effects.NONE:
+        raise UsageError(f"the results of task {name!r} cannot be kept: it has effects")
+    try:
+        return Caching.model_validate({} if said is True else dict(said))
+    except ValidationError as error:
+        raise UsageError(f"cache of task {name!r}: {error}") from None
+
+
+def _arguments_of(names: tuple[str, ...], task: str, binding: Binding) -> tuple[str, ...]:
+    unknown = sorted(set(names) - binding.parameters.keys())
+    if unknown and not binding.any_name:
+        raise UsageError(f"task {task!r} reads the arguments {', '.join(unknown)}, which it has not")
+    return names
 
 
 def _many(function: Callable[..., Any], name: str, effects: Effects | str) -> Callable[..., Any]:

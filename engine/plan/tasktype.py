@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from engine.errors import Cancelled, Permanent
-from engine.plan.care import NO_CARE, Care
+from engine.plan.care import NO_CARE, Caching, Care
 from engine.plan.code import code_hash, combined_hash
 
 S = TypeVar("S")
@@ -127,6 +127,12 @@ class TaskType:
         What does the work of several bodies in one invocation; ``None`` if nothing does. It takes ``calls``, the
         arguments of each, and a context if it wants one, and returns as many results in the same order; an
         exception in a result's place is how that body failed.
+    cache
+        How its results may serve again where a step does not say; ``None`` for not at all.
+    invalidates
+        Tags of what its body changes; kept results with one of them are stale from then on. May hold templates.
+    reads
+        Names of arguments that are paths: a result serves only as long as these files are what they were.
     """
 
     name: str
@@ -138,6 +144,9 @@ class TaskType:
     binding: Any = field(default=None, compare=False, repr=False)
     prefetch: TaskType | None = None
     many: Callable[..., Any] | None = field(default=None, compare=False)
+    cache: Caching | None = None
+    invalidates: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
     @property
     def code_hash(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from settings.economy.budgets import Budgets
+from settings.economy.caching import CachesSection
 from settings.economy.models import ModelsSection
 from settings.economy.prices import Prices
 from settings.errors import SettingsError
@@ -22,6 +23,7 @@ class Economy(ModelsSection):
 
     prices: Prices = Field(default_factory=lambda: Prices.model_validate({}))
     budgets: Budgets = Field(default_factory=Budgets)
+    caches: CachesSection = Field(default_factory=CachesSection)
 
 
 def load_economy(path: Path | None) -> Economy:

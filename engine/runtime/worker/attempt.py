@@ -103,10 +103,32 @@ class Attempt:
 
 
 def run_attempt(attempt: Attempt, inputs: Inputs, observer: Observer) -> NodeReport | None:
-    """Run one attempt; ``None`` if the node is no longer ours."""
-    masker = attempt.services.masker
+    """Run one attempt, unless its result is kept; ``None`` if the node is no longer ours."""
     try:
         arguments = prepare(attempt, inputs) if attempt.arguments is None else attempt.arguments
+        if not uses_cache(attempt, inputs):
+            return _tried(attempt, inputs, arguments, observer)
+        from engine.runtime.worker.caching import boundary_of  # lazy: most steps keep nothing
+
+        boundary = boundary_of(attempt, inputs, arguments)
+        served = boundary.enter()
+    except Exception as error:  # noqa: BLE001 - inputs that do not fit, storage away
+        return attempt.ended(*outcomes.of_engine(error, attempt.services.masker))
+    if served is not None:
+        return served
+    return boundary.leave(_tried(attempt, inputs, boundary.arguments, observer))
+
+
+def uses_cache(attempt: Attempt, inputs: Inputs) -> bool:
+    """Whether its step or task type says that results are kept, or become stale."""
+    care, kind = attempt.context.care, inputs.task_type
+    kept = care.caching is not False and (care.caching is not None or kind.cache is not None)
+    return bool(kept or care.invalidates or kind.invalidates)
+
+
+def _tried(attempt: Attempt, inputs: Inputs, arguments: dict[str, Any], observer: Observer) -> NodeReport | None:
+    masker = attempt.services.masker
+    try:
         if attempt.delivery.effects == Effects.EXTERNAL:
             ask(attempt)
         while True:

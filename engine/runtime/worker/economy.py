@@ -16,6 +16,7 @@ from engine.context.assembly import Assembler
 from engine.costs.prices import Prices
 from engine.hotstate.budgets import RedisBudgets
 from engine.hotstate.throttle import RedisThrottle, Room
+from engine.models.caching import ModelCache
 from engine.models.catalogue import Catalogue
 from engine.models.service import Models, Parts
 from engine.plan.care import Care
@@ -98,4 +99,4 @@ def _parts(services: Services) -> Parts:
 
 
 def _ports(offered: Offered) -> dict[str, Any]:
-    return {"budget": offered.get(Budget)}
+    return {"budget": offered.get(Budget), "cache": offered.get(ModelCache)}

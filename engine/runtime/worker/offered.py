@@ -23,6 +23,8 @@ _HERE = "engine.runtime.worker.economy"
 MAKERS: dict[str, str] = {
     "engine.models.service.Models": f"{_HERE}:models",
     "engine.context.assembly.Assembler": f"{_HERE}:assembler",
+    "engine.cache.cache.Cache": "engine.runtime.worker.caching:cache",
+    "engine.models.caching.ModelCache": "engine.runtime.worker.caching:model_cache",
     "engine.budgets.budget.Budget": f"{_HERE}:budget",
 }
 """A class's full name, and module and name of the function that makes one of an ``Offered``."""

@@ -1,0 +1,131 @@
+"""Task types whose results are kept, in a real worker: what runs, what is served, and what is noted of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from engine.wire import NodeReport, Outcome
+from tests.integration.worker.conftest import settings_for
+from tests.services.redis import RedisServer
+from tests.services.worker import Bench
+
+
+@pytest.fixture
+def bench(redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setenv("FLYWHEEL_SECRET_API_KEY", "swordfish-7/&")
+    modules = ("tests.integration.worker.cached_bodies",)
+    made = Bench(redis_server, settings_for(redis_server, tmp_path, task_modules=modules, call_usd={"k.user": 0.5}))
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> str:
+    return str(tmp_path / "marks")
+
+
+def _value(report: NodeReport) -> Any:
+    assert report.outcome is Outcome.OK, report.error
+    return orjson.loads(report.result or "")["v"]
+
+
+def _kinds(report: NodeReport) -> list[str]:
+    return [kind for kind, _ in report.notes]
+
+
+def test_a_kept_result_ends_an_attempt_whose_body_never_began(bench: Bench, marks: str) -> None:
+    first = bench.run("k.user", {"marks": marks, "user": 1})
+    again = bench.run("k.user", {"user": 1, "marks": marks}, run_id="r_2")
+    assert _value(first) == _value(again) == {"user": 1, "ran": 1, "padding": ""}
+    assert (first.begun_at is None, again.begun_at is None) == (False, True)
+    assert (_kinds(first), _kinds(again)) == (["cache"], ["ledger"])
+    entry = again.notes[0][1]
+    assert (entry["kind"], entry["name"], entry["cache"]) == ("tool", "k.user", "hit")
+    assert 500_000_000 <= entry["saved_nusd"] < 501_000_000, "the price of the call and a moment of the worker"
+    assert "cost_nusd" not in entry
+
+
+def test_a_large_result_is_served_as_the_artefact_it_is(bench: Bench, marks: str) -> None:
+    first = bench.run("k.user", {"marks": marks, "user": 1, "padding": 50_000})
+    again = bench.run("k.user", {"marks": marks, "user": 1, "padding": 50_000})
+    assert '"ref"' in (first.result or "")
+    assert orjson.loads(again.result or "") == orjson.loads(first.result or "")
+
+
+def test_a_write_makes_its_tags_stale_and_no_others(bench: Bench, marks: str) -> None:
+    for user in (1, 2):
+        bench.run("k.user", {"marks": marks, "user": user})
+    saved = bench.run("k.save", {"user": 1}, effects="idempotent")
+    assert _kinds(saved) == ["cache_write"]
+    assert _value(bench.run("k.user", {"marks": marks, "user": 1}))["ran"] == 3
+    assert _value(bench.run("k.user", {"marks": marks, "user": 2}))["ran"] == 2
+
+
+def test_a_write_that_failed_may_have_changed_a_part(bench: Bench, marks: str) -> None:
+    bench.run("k.user", {"marks": marks, "user": 1})
+    assert bench.run("k.save", {"user": 1, "fail": True}, effects="idempotent").outcome is Outcome.FAILED
+    assert _value(bench.run("k.user", {"marks": marks, "user": 1}))["ran"] == 2
+
+
+def test_another_tenant_or_session_or_run_is_not_served_what_is_not_shared_with_it(bench: Bench, marks: str) -> None:
+    care = {"cache": {"shared": "session"}}
+    given = {"marks": marks}
+    assert _value(bench.run("k.plain", given, care=care)) == 1
+    assert _value(bench.run("k.plain", given, care=care, run_id="r_2")) == 1
+    assert _value(bench.run("k.plain", given, care=care, session="other")) == 2
+    assert _value(bench.run("k.plain", given, care=care, tenant="other")) == 3
+    assert _value(bench.run("k.plain", given, care={"cache": {"shared": "run"}})) == 4
+    assert _value(bench.run("k.plain", given)) == 5, "nobody said that it may be kept"
+
+
+def test_a_step_may_forbid_what_its_task_type_allows(bench: Bench, marks: str) -> None:
+    bench.run("k.user", {"marks": marks, "user": 1})
+    assert _value(bench.run("k.user", {"marks": marks, "user": 1}, care={"cache": False}))["ran"] == 2
+    assert _value(bench.run("k.user", {"marks": marks, "user": 1}, care={"cache": {"sensitive": True}}))["ran"] == 3
+
+
+def test_a_body_with_effects_is_never_served(bench: Bench, marks: str) -> None:
+    for _ in range(2):
+        last = bench.run("k.plain", {"marks": marks}, effects="idempotent", care={"cache": {}})
+    assert _value(last) == 2
+
+
+def test_a_lasting_failure_is_told_again_without_running(bench: Bench, marks: str) -> None:
+    for _ in range(2):
+        last = bench.run("k.missing", {"marks": marks})
+    assert last.outcome is Outcome.FAILED
+    assert last.error is not None
+    assert (last.error.type, last.error.message, last.error.retryable) == ("Permanent", "no such thing", False)
+    assert last.notes[0][1]["cache"] == "negative"
+    assert Path(marks).read_text().count("ran") == 1
+
+
+def test_what_had_to_do_with_a_secret_is_not_kept(bench: Bench, marks: str) -> None:
+    for given in ({"key": "secret://api_key"}, {"ask": True}):
+        before = _value(bench.run("k.secret", {"marks": marks, **given}))
+        assert _value(bench.run("k.secret", {"marks": marks, **given})) == before + 1
+    assert not any(b"swordfish" in value for value in bench.server.client.hvals("t:cache:entries"))
+
+
+def test_a_result_serves_as_long_as_its_file_is_what_it_was(bench: Bench, marks: str, tmp_path: Path) -> None:
+    path = tmp_path / "input"
+    path.write_text("one")
+    given = {"marks": marks, "path": str(path)}
+    assert _value(bench.run("k.size", given)) == [1, 3]
+    assert _value(bench.run("k.size", given)) == [1, 3]
+    path.write_text("two")
+    assert _value(bench.run("k.size", given)) == [2, 3]
+    path.write_text("one")
+    assert _value(bench.run("k.size", given)) == [1, 3], "it is its content, not when it was written"
+
+
+def test_after_a_flush_nothing_is_served(bench: Bench, marks: str) -> None:
+    bench.run("k.user", {"marks": marks, "user": 1})
+    bench.server.client.delete(*bench.server.client.keys("t:cache:*"))
+    assert _value(bench.run("k.user", {"marks": marks, "user": 1}))["ran"] == 2
