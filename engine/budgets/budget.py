@@ -129,6 +129,8 @@ class Budget:
         live_s = call_s + _MARGIN_S
         over = time.monotonic() + self._till.settings.wait_s
         pause_s = _WAIT_S
+        # From here on its process speaks for it, also while it holds nothing: so it counts by what it says.
+        holds = self._till.holdings.of(self._key)
         while True:
             now = self._till.clock.now()
             scopes = scopes_of(self._who, self._care.budget, self._care.run_budget, self._till.settings, now)
@@ -146,7 +148,6 @@ class Budget:
                 time.sleep(_WAIT_MAX_S)  # the same reservation again: if it was made, it is the same
                 continue
             if answer.verdict == OK:
-                holds = self._till.holdings.of(self._key)
                 self._till.holdings.added(holds, answer.gen, record, live_s)
                 return Reservation(self, holds, record)
             if answer.verdict == EXHAUSTED:

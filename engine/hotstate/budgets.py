@@ -267,9 +267,10 @@ class RedisBudgets:
         return cast(int, self._do("open", gen, len(ids), *ids, *out)) == 1
 
     @translated
-    def unknown(self, gen: str) -> list[str]:
+    def unknown(self, gen: str) -> dict[str, Record]:
         """The attempts that count at their ceiling because nobody spoke for them."""
-        return [text(name) for name in cast("list[bytes]", self._redis.hkeys(f"{self._prefix}{gen}:unknown"))]
+        found = cast("dict[bytes, bytes]", self._redis.hgetall(f"{self._prefix}{gen}:unknown"))
+        return {text(name): Record.parsed("?", text(raw)) for name, raw in found.items()}
 
     @translated
     def known(self, node: str, spent: Amounts) -> None:

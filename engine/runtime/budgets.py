@@ -30,6 +30,7 @@ from engine.budgets.scopes import (
     tenant_scope,
 )
 from engine.clock import Clock
+from engine.costs.entry import Entry
 from engine.dag.compiled import CompiledStep
 from engine.errors import Unavailable
 from engine.hotstate.budgets import Amounts, Bucket, Record, RedisBudgets, Scope
@@ -55,7 +56,9 @@ class Books(Protocol):
     def by_session(self, since: float | None = None) -> list[tuple[str, str, Sums]]: ...
     def out(self) -> list[Out]: ...
     def stored(self, ids: Iterable[str]) -> set[str]: ...
-    def ended(self, attempts: list[tuple[str, int, int, int]]) -> dict[tuple[str, int, int, int], Sums]: ...
+    def ended(
+        self, attempts: list[tuple[str, int, int, int]]
+    ) -> dict[tuple[str, int, int, int], tuple[Sums, bool]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ class Accounting:
         self._hot, self._clock, self._announce_s = hot, clock, announce_s
         self._opened = ""
         self._open_at = 0.0
-        self._unknown: list[str] = []
+        self._unknown: dict[str, Record] = {}
+        self._known: dict[str, Amounts] = {}
         self._suspects: set[str] = set()
         self._ledgered: dict[str, list[str]] = {}
 
@@ -103,9 +107,8 @@ class Accounting:
         if gen != self._opened:
             self._try_to_open(self._accounts, gen)
             return []
-        if self._unknown:
-            self._settle_unknown(self._accounts)
-        return self._found(self._accounts) if caught_up else []
+        notes = self._settle_unknown(self._accounts) if self._unknown else []
+        return notes + (self._found(self._accounts) if caught_up else [])
 
     def committed(self) -> None:
         """What ``look`` found is in the ledger: end it in Redis."""
@@ -114,6 +117,10 @@ class Accounting:
         for token, ids in list(self._ledgered.items()):
             self._accounts.redis.ledgered(self._shard, token, ids)
             del self._ledgered[token]
+        for name, spent in list(self._known.items()):
+            self._accounts.redis.known(name, spent)
+            del self._known[name]
+            self._unknown.pop(name, None)
 
     # --- after a loss ---------------------------------------------------------------------------
 
@@ -185,12 +192,27 @@ class Accounting:
         scopes = tuple(scope.name for scope in scopes_of(who, None, None, accounts.settings, now))
         return Record("?", "o", 0, Amounts(out.ceiling_nusd), scopes, (), self._shard, who.attempt_name)
 
-    def _settle_unknown(self, accounts: Accounts) -> None:
-        keys = {name: _key(name) for name in self._unknown}
-        for key, spent in accounts.books.ended(list(keys.values())).items():
-            name = "/".join(map(str, key))
-            accounts.redis.known(name, Amounts(*spent))
+    def _settle_unknown(self, accounts: Accounts) -> list[Noted]:
+        """Attempts that nobody spoke for and that are over by now: what they told, else all that they could spend."""
+        notes: list[Noted] = []
         self._unknown = accounts.redis.unknown(self._opened)
+        waiting = [_key(name) for name in self._unknown if name not in self._known]
+        for key, (spent, told) in accounts.books.ended(waiting).items():
+            name = "/".join(map(str, key))
+            most = self._unknown[name].amounts
+            self._known[name] = Amounts(*spent) if told else most
+            if not told and most.nusd:
+                entry = Entry(
+                    f"unknown/{name}",
+                    "model",
+                    "",
+                    cost_nusd=most.nusd,
+                    at=self._clock.now(),
+                    settled=False,
+                    outcome="cut",
+                )
+                notes.append(Noted(*key, ((LEDGER, entry.to_json()),)))
+        return notes
 
     # --- of dead workers ------------------------------------------------------------------------
 

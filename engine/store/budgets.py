@@ -14,8 +14,12 @@ from sqlalchemy import case, func, literal, select, text, tuple_
 from engine.store.columns import ATTEMPT, LEDGER, LEDGER_SUM, NOT_FINAL, RUN
 from engine.store.engines import Database
 from engine.store.ledger import tokens
+from engine.wire import Outcome
 
 _PAGE = 400
+
+_TOLD = (Outcome.OK.value, Outcome.FAILED.value, Outcome.OVER_BUDGET.value)
+"""Outcomes that bodies report themselves, with whatever they spent."""
 
 Sums = tuple[int, int, int, int]
 """Nano-dollars, tokens, calls, milliseconds of calls."""
@@ -91,20 +95,23 @@ class BudgetBooks:
                 found.update(connection.scalars(select(LEDGER.c.id).where(LEDGER.c.id.in_(page))))
         return found
 
-    def ended(self, attempts: Sequence[tuple[str, int, int, int]]) -> dict[tuple[str, int, int, int], Sums]:
-        """Those of some attempts (run, step, item, number) that are over, each with what it used."""
+    def ended(
+        self, attempts: Sequence[tuple[str, int, int, int]]
+    ) -> dict[tuple[str, int, int, int], tuple[Sums, bool]]:
+        """Those of some attempts (run, step, item, number) that are over: what each used, and whether it told so."""
         keys = (ATTEMPT.c.run_id, ATTEMPT.c.step_no, ATTEMPT.c.item, ATTEMPT.c.attempt)
         same = (LEDGER.c.run_id, LEDGER.c.step_no, LEDGER.c.item, LEDGER.c.attempt)
-        found: dict[tuple[str, int, int, int], Sums] = {}
+        found: dict[tuple[str, int, int, int], tuple[Sums, bool]] = {}
         with self._database.reading("look which attempts have ended") as connection:
             for start in range(0, len(attempts), _PAGE):
                 page = list(attempts[start : start + _PAGE])
-                over = set(map(tuple, connection.execute(
-                    select(*keys).where(tuple_(*keys).in_(page), ATTEMPT.c.outcome.is_not(None))
-                )))  # fmt: skip
+                chosen = select(*keys, ATTEMPT.c.outcome).where(tuple_(*keys).in_(page))
+                over = {tuple(row[:4]): row[4] for row in connection.execute(chosen) if row[4] is not None}
                 spent = connection.execute(select(*same, *_sums()).where(tuple_(*same).in_(page)).group_by(*same))
                 sums = {tuple(row[:4]): _whole(row[4:]) for row in spent}
-                found |= {key: sums.get(key, (0, 0, 0, 0)) for key in page if key in over}
+                found |= {
+                    key: (sums.get(key, (0, 0, 0, 0)), key in sums or over[key] in _TOLD) for key in page if key in over
+                }
         return found
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks.economy import contexts, prefixes, tools
+from tests.benchmarks.economy import batches, budgets, contexts, prefixes, tools
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.options import Options
 
 ECONOMY: dict[str, Callable[[Options], Iterator[Figure]]] = {
+    "budget": budgets.budget,
     "prefix": prefixes.prefix,
     "context": contexts.context,
     "tools": tools.tools,
+    "batch": batches.batch,
 }
 """The benches of the economy by name, each added with its module."""

@@ -187,7 +187,7 @@ def test_an_attempt_that_nobody_speaks_for_counts_at_its_ceiling(redis_server: R
     gen = here.begin()
     assert here.redis.open(gen, [], {node: unknown})
     assert here.run_spending() == (0, 50 * CENT)
-    assert here.redis.unknown(gen) == [node]
+    assert list(here.redis.unknown(gen)) == [node]
     here.redis.known(node, Amounts(3 * CENT))
     here.redis.known(node, Amounts(3 * CENT))
     assert here.run_spending() == (3 * CENT, 0)
@@ -253,4 +253,28 @@ def test_a_body_sees_what_is_left_of_the_tightest_limit(redis_server: RedisServe
     budget.reserve(40 * CENT, 300, {"id": "a"}).settle(10 * CENT, 200, entry(10 * CENT))
     left = budget.left()
     assert (left.usd, left.tokens, left.calls) == (0.9, 800, None)
+    here.close()
+
+
+def test_who_waits_is_spoken_for_though_it_holds_nothing(redis_server: RedisServer) -> None:
+    """Otherwise each waiting attempt would count at its ceiling after a loss, and keep itself out."""
+    here = Installation(redis_server, Budgets(wait_s=60))
+    here.open()
+    held = here.budget().reserve(90 * CENT, 0, {"id": "a"})
+    admitted = threading.Event()
+
+    def ask() -> None:
+        here.budget(1).reserve(20 * CENT, 0, {"id": "b"})
+        admitted.set()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    redis_server.flush()
+    gen = here.begin()
+    node = Spender("r_1", 0, 1, 1, "acme", "s", "tok1").attempt_name
+    unknown = Record("?", "o", 0, Amounts(99 * CENT), (run_scope("r_1"),), (), 0, node)
+    assert here.redis.open(gen, [], {node: unknown})
+    held.settle(CENT, 0, entry(CENT))
+    assert admitted.wait(30)
+    thread.join()
     here.close()
