@@ -166,6 +166,7 @@ class SimulatedModels:
         self.statuses: Counter[int] = Counter()
         self.log: list[Logged] = []
         self.seen_keys: set[str] = set()
+        self.seen_headers: set[str] = set()
         self.calls = self.peak = self._open = 0
         self.lock = threading.Lock()
         self.opened = threading.Event()
@@ -361,6 +362,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, simulated: SimulatedModels, body: dict[str, Any]) -> None:
         key = (self.headers.get("authorization") or "").removeprefix("Bearer ")
         asked = simulated.asked(body, key)
+        simulated.seen_headers |= {name.lower() for name in self.headers}
         if simulated.keys is not None and key not in simulated.keys:
             simulated.refused(asked, 401)
             self._refuse(401, f"Incorrect API key provided: {key}")

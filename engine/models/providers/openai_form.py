@@ -38,11 +38,11 @@ class OpenAIForm:
             api_key=key or "none",
             base_url=provider.base_url,
             max_retries=0,  # tries are counted, paid and waited for by who asks
-            organization="",
-            project="",
             # The key must not follow a redirect to another host.
             http_client=httpx2.Client(follow_redirects=False, limits=httpx2.Limits(max_connections=None)),
         )
+        # The library reads these out of the environment; whose account pays is said by the key alone.
+        self._openai.organization = self._openai.project = None
 
     def close(self) -> None:
         """Close its connections."""

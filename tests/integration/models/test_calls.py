@@ -188,6 +188,26 @@ def test_a_key_goes_to_its_provider_and_nowhere_else(server: SimulatedModels, op
     assert KEY not in json.dumps(metered.notes) and KEY not in repr(metered.parts)
 
 
+def test_the_environment_says_nothing_of_whose_account_pays(
+    server: SimulatedModels, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, "http://elsewhere.example")
+    opened(server.economy()).models().ask(question())
+    assert server.seen_keys == {"none"}
+    assert not {"openai-organization", "openai-project"} & server.seen_headers
+
+
+def test_a_thinker_that_is_cut_unseen_counts_as_reserved(server: SimulatedModels, opened: Opened) -> None:
+    server.faults.append(Fault("slow", seconds=5))
+    metered = opened(server.economy())
+    with pytest.raises(Retryable):
+        metered.models(timeout_s=0.3).ask(question(model="simulated/thinker"))
+    entry = metered.ledger[0]
+    assert (entry.outcome, entry.settled, entry.facts["told_by"]) == ("cut", False, "reserved")
+    assert entry.cost_nusd == metered.reservations[0].ceiling_nusd > 0
+
+
 def test_a_refused_key_is_named_and_not_told(server: SimulatedModels, opened: Opened) -> None:
     server.keys = set()
     metered = opened(server.economy(key="simulated_key"), {"simulated_key": KEY})
