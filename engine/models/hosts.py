@@ -18,7 +18,7 @@ _KEPT_S = 60.0
 _METADATA = frozenset(
     ipaddress.ip_address(text) for text in ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254")
 )
-_known: dict[tuple[str, bool], float] = {}
+_known: dict[tuple[str, bool, bool], float] = {}
 
 
 def check_host(provider: Provider) -> None:
@@ -28,7 +28,7 @@ def check_host(provider: Provider) -> None:
     declared ``private``; those where clouds hand out credentials never. A key crosses no network in the clear:
     http is for loopback and private hosts, or without a key.
     """
-    key = (provider.base_url, provider.private)
+    key = (provider.base_url, provider.private, provider.key is not None)
     if _known.get(key, 0.0) > time.monotonic():
         return
     parts = urlsplit(provider.base_url)

@@ -26,6 +26,9 @@ from engine.models.tokens import RATIOS, count, utf8_bytes
 LEDGER = "ledger"
 """Kind of the notes that hold ledger entries."""
 
+LONGEST_HELD_S = 300.0
+"""Longer than this no slot is held for a provider that is busy: the attempt ends and comes back."""
+
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _STOP_POLL_S = 0.05
 
@@ -233,7 +236,7 @@ def _stated(call: Call[Any], progress: Progress, answer: _Answered) -> tuple[Usa
 
 
 def _is_last(call: Call[Any], state: tenacity.RetryCallState) -> bool:
-    late = time.monotonic() + state.upcoming_sleep >= call.until
+    late = time.monotonic() + state.upcoming_sleep >= call.until or state.upcoming_sleep > LONGEST_HELD_S
     return late or state.attempt_number >= call.model.provider.tries
 
 

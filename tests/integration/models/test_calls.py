@@ -86,12 +86,15 @@ def test_a_busy_provider_is_asked_again_when_it_says(server: SimulatedModels, op
     assert metered.cost_nusd == server.billed_nusd()
 
 
-def test_a_wait_longer_than_the_time_left_is_not_waited_for(server: SimulatedModels, opened: Opened) -> None:
-    server.faults.append(Fault("status", status=429, retry_after="120"))
+@pytest.mark.parametrize(("timeout_s", "asked_s"), [(30.0, 120), (None, 900)])
+def test_a_wait_longer_than_there_is_time_for_is_not_begun(
+    server: SimulatedModels, opened: Opened, timeout_s: float | None, asked_s: int
+) -> None:
+    server.faults.append(Fault("status", status=429, retry_after=str(asked_s)))
     metered = opened(server.economy())
     with pytest.raises(Retryable, match="429") as caught:
-        metered.models(timeout_s=30).ask(question())
-    assert caught.value.delay_s == 120
+        metered.models(timeout_s=timeout_s).ask(question())
+    assert caught.value.delay_s == asked_s
     assert server.calls == 1
 
 

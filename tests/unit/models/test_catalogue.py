@@ -94,6 +94,12 @@ def test_addresses_that_are_not_public_need_a_word(url: str, key: str | None, wr
     return None
 
 
+def test_an_address_that_was_open_without_a_key_is_not_open_with_one() -> None:
+    check_host(Provider("mine", "openai", "http://9.9.9.10/v1"))
+    with pytest.raises(Permanent, match="in the clear"):
+        check_host(Provider("mine", "openai", "http://9.9.9.10/v1", "k"))
+
+
 def test_the_cheapest_model_that_meets_the_needs_is_chosen() -> None:
     models = Catalogue()
     chooser = Cheapest(models, PRICES, lambda: NOW)
