@@ -49,7 +49,7 @@ class Metered:
     """
 
     economy: Mapping[str, Any] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     stopped: bool = False
     notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     reservations: list[Reserved] = field(default_factory=list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,7 +51,7 @@ class OpenAIForm:
     def ask(self, model: Model, request: Request, progress: Progress) -> Reply:
         """Streamed where the provider can."""
         arguments = self._arguments(model, request)
-        with _translated(self._provider, self._openai.api_key, progress):
+        with _translated(self._provider, self._masked, progress):
             if not self._provider.streaming:
                 answered = self._openai.chat.completions.create(**arguments, timeout=_timeout(progress))
                 return _whole(answered.model_dump(), progress)
@@ -64,7 +64,7 @@ class OpenAIForm:
 
     def embed(self, model: Model, texts: Sequence[str], progress: Progress) -> Vectors:
         """All texts in one call."""
-        with _translated(self._provider, self._openai.api_key, progress):
+        with _translated(self._provider, self._masked, progress):
             answered = self._openai.embeddings.create(
                 model=model.name, input=list(texts), encoding_format="float", timeout=_timeout(progress)
             )
@@ -72,6 +72,9 @@ class OpenAIForm:
         # A few servers leave the answer's zero out, or the usage.
         usage = answered.usage.model_dump() if answered.usage else {}
         return Vectors(vectors, usage)
+
+    def _masked(self, said: str) -> str:
+        return said.replace(self._openai.api_key, "***")
 
     def _arguments(self, model: Model, request: Request) -> dict[str, Any]:
         own = self._provider.own_api
@@ -162,7 +165,7 @@ def _reply(progress: Progress, finish: str | None, calls: Sequence[tuple[str, ..
 
 
 @contextmanager
-def _translated(provider: Provider, key: str, progress: Progress) -> Iterator[None]:
+def _translated(provider: Provider, masked: Callable[[str], str], progress: Progress) -> Iterator[None]:
     """Failures of the library as ours. Causes are dropped: they hold the request, and so the key."""
     name = provider.name
     progress.sent = True
@@ -175,7 +178,7 @@ def _translated(provider: Provider, key: str, progress: Progress) -> Iterator[No
         raise refused(
             name,
             error.status_code,
-            str(said or "").replace(key, "***"),
+            masked(str(said or "")),
             error.response.headers.get("retry-after"),
             provider.key,
         ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -218,6 +219,20 @@ def test_a_refused_key_is_named_and_not_told(server: SimulatedModels, opened: Op
         metered.models().ask(question())
     shown = f"{caught.value!r} {caught.value.__cause__!r} {json.dumps(metered.notes)}"
     assert KEY not in shown
+
+
+def test_no_traceback_holds_the_key_not_with_its_values_either(opened: Opened) -> None:
+    economy = {
+        "providers": {"gone": {"base_url": "http://127.0.0.1:9/v1", "key": "k", "tries": 1}},
+        "models": {"gone/x": {}},
+        "prices": {"gone/x": {"input_usd": 1, "output_usd": 1}},
+    }
+    metered = opened(economy, {"k": KEY})
+    with pytest.raises(Retryable, match="gone cannot be reached") as caught:
+        metered.models().ask(question(model="gone/x"))
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert KEY not in "".join(told.format())
+    assert metered.cost_nusd == 0 and metered.ledger[0].settled
 
 
 def test_a_missing_key_is_named_before_anything_is_sent(server: SimulatedModels, opened: Opened) -> None:
