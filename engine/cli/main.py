@@ -33,6 +33,7 @@ COMMANDS = {
     "queues": ("engine.cli.queues:queues", "What waits where; pause and resume a queue."),
     "workers": ("engine.cli.workers:workers", "Who works, on what; and to drain one."),
     "learned": ("engine.cli.learned:learned", "What earlier runs taught; and to forget it."),
+    "cache": ("engine.cli.caching:cache", "Results that are kept; and to make them stale."),
     "up": ("engine.cli.up:up", "Start Redis, a scheduler and workers on this machine."),
     "down": ("engine.cli.up:down", "Stop what `up` started."),
     "scheduler": ("engine.cli.processes:scheduler", "Run a scheduler in this process."),

@@ -15,6 +15,7 @@ from engine.runtime.assembly import connected, limits_of, pace_of, policy_of
 from engine.runtime.collector import Collector
 from engine.runtime.leader import Leader
 from engine.runtime.logs import set_up_logging
+from engine.runtime.reloading import keep_reloading
 from engine.runtime.world import Limits, Pace, World
 from engine.scheduling.state import Policy
 from settings import Settings
@@ -117,6 +118,9 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
         threading.Thread(target=_serve_shard, args=(shard, settings, stop), name=f"shard-{shard}")
         for shard in range(1, settings.shards)
     ]
+    # A daemon: an exit waits for no Redis that does not answer.
+    reloading = threading.Thread(target=keep_reloading, args=(settings, stop), name="cache-reload", daemon=True)
+    reloading.start()
     for thread in threads:
         thread.start()
     try:
@@ -125,6 +129,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
         stop.set()
         for thread in threads:
             thread.join()
+        reloading.join(2.0)
 
 
 def _serve_shard(shard: int, settings: Settings, stop: threading.Event) -> None:

@@ -1,0 +1,60 @@
+"""What operators do to caches: look, make tags stale, clear. Redis first, which counts; then SQL, which remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.cache.entry import Kept
+from engine.cache.tags import scoped
+from engine.clock import SystemClock
+from engine.hotstate.caching import CacheIndex
+from engine.store import caching as stored
+from engine.store.engines import Database
+from settings import Settings
+from settings.economy import load_economy
+
+
+def open_index(settings: Settings) -> CacheIndex:
+    """The index of an installation."""
+    rules = load_economy(settings.economy).caches
+    return CacheIndex(settings.redis_url or "", settings.namespace, rules.max_bytes)
+
+
+def state(settings: Settings, index: CacheIndex) -> dict[str, Any]:
+    """What the index in Redis holds now, and may hold."""
+    return index.state() | {"max_bytes": load_economy(settings.economy).caches.max_bytes}
+
+
+def invalidate(database: Database, index: CacheIndex, tenant: str, tags: Sequence[str]) -> int:
+    """Make stale whatever of a tenant has one of these tags; how many tags. None does nothing.
+
+    Raises
+    ------
+    Unavailable
+        Redis or SQL is away; say it again: it may have been done in part, and does no harm twice.
+    """
+    named = scoped(tenant, tags)
+    if named:
+        stamp = index.invalidate(named)
+        stored.add_write(database, tenant, named, stamp.incarnation, stamp.number, SystemClock().now())
+    return len(named)
+
+
+def clear(database: Database, index: CacheIndex, tenant: str | None) -> int:
+    """Drop every entry of a tenant, or (``None``) of all; how many of them Redis had.
+
+    SQL first: what is dropped in Redis alone would come back.
+    """
+    stored.forget(database, tenant)
+    if tenant is None:
+        return index.clear()
+    mine = [digest for digest, body in index.scan() if _is_of(body, tenant)]
+    return index.drop(mine)
+
+
+def _is_of(body: bytes, tenant: str) -> bool:
+    try:
+        return Kept.from_bytes(body).tenant == tenant
+    except (ValueError, KeyError, TypeError):
+        return True  # nobody can read it
