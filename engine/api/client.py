@@ -87,6 +87,7 @@ class Client:
         idempotency_key: str | None = None,
         priority: int | None = None,
         tags: Iterable[str] = (),
+        max_usd: float | None = None,
     ) -> str:
         """Store a run and wake its scheduler.
 
@@ -100,6 +101,8 @@ class Client:
             The same key, tenant, plan and inputs give the same run again.
         priority
             Higher goes first; ``None`` takes the plan's own.
+        max_usd
+            Dollars that it may spend; ``None`` takes the plan's own limit.
 
         Returns
         -------
@@ -121,6 +124,7 @@ class Client:
         return self.submit_packed(
             prepared, value,
             session=session, tenant=tenant, idempotency_key=idempotency_key, priority=priority, tags=tags,
+            max_usd=max_usd,
         )  # fmt: skip
 
     def submit_packed(
@@ -134,6 +138,7 @@ class Client:
         priority: int | None = None,
         tags: Iterable[str] = (),
         reuse: Reuse | None = None,
+        max_usd: float | None = None,
     ) -> str:
         """The same for inputs that were checked and are a value already (see ``engine.wire``).
 
@@ -159,6 +164,7 @@ class Client:
             deadline_at=None if deadline is None else now + deadline,
             code=prepared.code,
             reuse=reuse,
+            max_nusd=None if max_usd is None else int(max_usd * 1e9),
         )
         stored, _ = self.store.submit(new)
         self._wake(stored)

@@ -119,8 +119,9 @@ class Budget:
         call_s = float(facts.get("timeout_s") or self._till.settings.call_time_s)
         wanted = Amounts(ceiling_nusd, tokens, 1, int(call_s * 1000))
         held = self._till.holdings.spent(self._key).nusd
-        if held + ceiling_nusd > self._ceiling_nusd:
-            raise _refused(Answer(EXHAUSTED, "", ATTEMPT, 0, self._ceiling_nusd, held, 0), wanted, None)
+        most = int(self._till.settings.attempt_max_usd * 10**9)
+        if held + ceiling_nusd > most:  # limits of its step and run are Redis' to refuse, and named so
+            raise _refused(Answer(EXHAUSTED, "", ATTEMPT, 0, most, held, 0), wanted, None)
         if self._count == 0 and self._begun is not None:
             self._begun()
         self._count += 1

@@ -29,6 +29,7 @@ COMMANDS = {
     "plan": ("engine.cli.plan:plan", "Check, show and list plans."),
     "runs": ("engine.cli.runs:runs", "Look at runs, and steer them."),
     "explain": ("engine.cli.explain:explain", "Why a run, a step or a node went as it did."),
+    "approvals": ("engine.cli.approvals:approvals", "Runs that wait for money: list, approve, reject."),
     "report": ("engine.cli.report:report", "What runs cost, took and were worth."),
     "queues": ("engine.cli.queues:queues", "What waits where; pause and resume a queue."),
     "workers": ("engine.cli.workers:workers", "Who works, on what; and to drain one."),

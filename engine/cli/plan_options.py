@@ -38,6 +38,12 @@ def plan_options(function: F) -> F:
         click.option("--tenant", default="default", show_default=True, help="Tenant it belongs to."),
         click.option("--idempotency-key", "key", help="The same key, plan and inputs give the same run again."),
         click.option("--priority", type=click.IntRange(-1000, 1000), help="Higher goes first. Default: the plan's."),
+        click.option(
+            "--max-usd",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="USD",
+            help="Dollars for its model calls; refused if more is expected. Default: the plan's budget.",
+        ),
         click.option("--tag", "tags", multiple=True, help="A tag to find the run by; may be repeated."),
     )
     for option in reversed(options):
@@ -59,6 +65,7 @@ class Request:
     tags: tuple[str, ...]
     items: Path | None = None
     max_failures: int | None = None
+    max_usd: float | None = None
 
     def submit(self, client: Client, serve: Callable[[tuple[str, ...]], None] = lambda _: None) -> str:
         """Store it, its queues served; the run's id."""
@@ -71,13 +78,19 @@ class Request:
 
         prepared = prepare(self.plan, client.settings)
         inputs = prepared.check(gather(prepared.plan, self.pairs, self.inputs_file))
+        if self.max_usd is not None:
+            from engine.cli.affording import check_fits  # lazy: what earlier runs cost
+
+            check_fits(client, prepared, inputs, self.max_usd)
         serve(prepared.queues)
         return client.submit(
             prepared, inputs, session=self.session, tenant=self.tenant, idempotency_key=self.idempotency_key,
-            priority=self.priority, tags=self.tags,
+            priority=self.priority, tags=self.tags, max_usd=self.max_usd,
         )  # fmt: skip
 
     def _submit_batch(self, client: Client, items: Path, serve: Callable[[tuple[str, ...]], None]) -> str:
+        if self.max_usd is not None:
+            raise UsageError("--max-usd does not go with --items: state a budget in the plan")
         from engine.api.batch import prepare_batch, submit_batch  # lazy: the plan floor and the task modules
         from engine.api.plans import prepare
         from engine.cli.inputs import gather

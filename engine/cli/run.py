@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def run(
     session: Session, plan: str | None, pairs: tuple[str, ...], inputs_file: Path | None, timeout: str | None,
     resume: str | None, output: str, tenant: str, work_session: str, key: str | None, priority: int | None,
-    tags: tuple[str, ...], items: Path | None, max_failures: int | None,
+    tags: tuple[str, ...], items: Path | None, max_failures: int | None, max_usd: float | None,
 ) -> None:  # fmt: skip
     """Run PLAN (a name, or the path of its file) and watch it.
 
@@ -54,7 +54,7 @@ def run(
             sys.exit(ended)
         sys.exit(attend(session, lambda client, serve: go_on(client, serve, resume), output, timeout_s))
     assert plan is not None
-    request = Request(plan, pairs, inputs_file, tenant, work_session, key, priority, tags, items, max_failures)
+    request = Request(plan, pairs, inputs_file, tenant, work_session, key, priority, tags, items, max_failures, max_usd)
     sys.exit(attend(session, request.submit, output, timeout_s, f"run {plan}"))
 
 

@@ -21,7 +21,7 @@ from engine.cli.session import Session
 def submit(
     session: Session, plan: str, pairs: tuple[str, ...], inputs_file: Path | None, output: str, tenant: str,
     work_session: str, key: str | None, priority: int | None, tags: tuple[str, ...],
-    items: Path | None, max_failures: int | None,
+    items: Path | None, max_failures: int | None, max_usd: float | None,
 ) -> None:  # fmt: skip
     """Store a run of PLAN and print its id; the scheduler takes it up.
 
@@ -33,7 +33,7 @@ def submit(
     """
     with session.client(making=True) as client:
         run_id = Request(
-            plan, pairs, inputs_file, tenant, work_session, key, priority, tags, items, max_failures
+            plan, pairs, inputs_file, tenant, work_session, key, priority, tags, items, max_failures, max_usd
         ).submit(client)
         run = client.run(run_id)
         if client.redis_url is None:

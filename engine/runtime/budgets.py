@@ -91,9 +91,13 @@ class Accounting:
             return
         for place, record in enumerate(verdict.records):
             if isinstance(record, Dispatched) and record.run_id in runs:
-                step = runs[record.run_id].step(record.step_no)
+                run = runs[record.run_id]
+                step = run.step(record.step_no)
                 if spends(step):
-                    care = Care.from_json(step.care)
+                    said = dict(step.care or {})
+                    if run.budget.max_nusd is not None:
+                        said["run_budget"] = {"max_usd": run.budget.max_nusd / 1e9}
+                    care = Care.from_json(said)
                     ceiling = attempt_ceiling_nusd(care.budget, care.run_budget, self._accounts.settings)
                     verdict.records[place] = replace(record, ceiling_nusd=ceiling)
 

@@ -1,0 +1,80 @@
+"""`flywheel approvals list|approve|reject`: runs whose budget is used up and that wait for an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from engine.cli.names import RUN
+from engine.cli.output import output_option, print_one, print_rows
+from engine.cli.session import Session
+
+
+@click.group()
+def approvals() -> None:
+    """Runs that wait for an operator, because their budget is used up and their plan says to ask."""
+
+
+@approvals.command("list")
+@output_option
+@click.pass_obj
+def list_(session: Session, output: str) -> None:
+    """Show what waits, oldest first.
+
+    \b
+    Example:
+      flywheel approvals list
+    """
+    from engine.store.approvals import waiting
+
+    with session.client() as client:
+        rows = [each.data() for each in waiting(client.store.database)]
+    print_rows(rows, output, "flywheel.approvals/1", ("run", "plan", "tenant", "asked", "until", "why"))
+
+
+@approvals.command()
+@click.argument("run", type=RUN)
+@click.option(
+    "--max-usd",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="What the run may spend in all from now on. Default: its limit stays, and the call is tried again.",
+)
+@output_option
+@click.pass_obj
+def approve(session: Session, run: str, max_usd: float | None, output: str) -> None:
+    """Let RUN go on.
+
+    \b
+    Example:
+      flywheel approvals approve @last --max-usd 20
+    """
+    arguments: dict[str, Any] = {} if max_usd is None else {"max_nusd": int(max_usd * 1e9)}
+    _answer(session, run, "approve", arguments, output)
+
+
+@approvals.command()
+@click.argument("run", type=RUN)
+@click.option("--reason", metavar="TEXT", help="Kept with the decision.")
+@output_option
+@click.pass_obj
+def reject(session: Session, run: str, reason: str | None, output: str) -> None:
+    """Let RUN finish what is paid, and stop.
+
+    \b
+    Example:
+      flywheel approvals reject @last --reason "not this month"
+    """
+    _answer(session, run, "reject", {"reason": reason} if reason else {}, output)
+
+
+def _answer(session: Session, run: str, kind: str, arguments: dict[str, Any], output: str) -> None:
+    from engine.cli.describe import run_row
+
+    with session.client() as client:
+        run_id = client.run(run).id
+        if not client.command(run_id, kind, **arguments):
+            click.echo("stored; no scheduler has answered yet, it holds as soon as one does", err=True)
+        found = client.run(run_id)
+    print_one(run_row(found), output, "flywheel.run/1", table=lambda: click.echo(f"{found.id} {found.state.value}"))
