@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks.economy import batches, budgets, contexts, prefixes, tools
+from tests.benchmarks.economy import batches, budgets, contexts, prefixes, route, tools
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.options import Options
 
@@ -13,6 +13,7 @@ ECONOMY: dict[str, Callable[[Options], Iterator[Figure]]] = {
     "prefix": prefixes.prefix,
     "context": contexts.context,
     "tools": tools.tools,
+    "route": route.route,
     "batch": batches.batch,
 }
 """The benches of the economy by name, each added with its module."""
