@@ -56,7 +56,7 @@ def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str,
         if trouble.first_begun_at is None:
             trouble.first_begun_at = report.begun_at or active.begun_at
         trouble.attempt = attempt
-        if report.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
+        if report.tries or report.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
             # A copy is there for time, not for another try: both of them would count as one, or as two.
             extras.drop(turn, run, no, report.item, "the node's own attempt failed")
         if extras.extra_of(run, no, report.item) is None:

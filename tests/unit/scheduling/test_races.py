@@ -9,7 +9,7 @@ import pytest
 from engine.scheduling import extras
 from engine.scheduling.events import Commanded, PermitsRevoked, Placement, Reported, StopAttempts, Verdict
 from engine.scheduling.records import AttemptEnded, AttemptKind, Duplicate, NodeFinished, NodeState, RunState
-from engine.wire import ErrorInfo, NodeReport, Outcome, shadow
+from engine.wire import ErrorInfo, NodeReport, Outcome, Try, shadow
 from tests.unit.scheduling.worlds import NOW, OneRun, plan_of, retried, step
 
 
@@ -63,6 +63,20 @@ def test_a_copy_that_fails_leaves_the_node_to_its_own_attempt() -> None:
     race.ends(race.copy, Outcome.FAILED)
     assert race.state is RunState.RUNNING
     race.ends(race.own, Outcome.OK)
+    assert race.state is RunState.SUCCEEDED
+
+
+def test_a_try_that_the_worker_repeated_ends_the_copy_as_a_failure_does() -> None:
+    race = Race(attempts=2)
+    tried = Try(ErrorInfo("Flaky", "no luck"), NOW, NOW)
+    refused = NodeReport(0, race.own.attempt, Outcome.NOT_BEGUN, error=ErrorInfo("NotBegun", "away"), tries=(tried,))
+    verdict = race.core.decide([Reported("r", 0, refused, "w")], race.now)
+    race._keep(verdict)
+    assert stopped(verdict) == [race.copy.item]
+    race.now += 60
+    race.tell()
+    (again,) = race.send()
+    race.ends(again, Outcome.OK)
     assert race.state is RunState.SUCCEEDED
 
 
