@@ -11,6 +11,7 @@ from settings.economy.budgets import Budgets
 from settings.economy.caching import CachesSection
 from settings.economy.models import ModelsSection
 from settings.economy.prices import Prices
+from settings.economy.routing import ClassesSection, RoutingSection
 from settings.errors import SettingsError
 
 SIZE_LIMIT_BYTES = 4 * 1024 * 1024
@@ -23,6 +24,8 @@ class Economy(ModelsSection):
 
     prices: Prices = Field(default_factory=lambda: Prices.model_validate({}))
     budgets: Budgets = Field(default_factory=Budgets)
+    classes: ClassesSection = Field(default_factory=ClassesSection)
+    routing: RoutingSection = Field(default_factory=RoutingSection)
     caches: CachesSection = Field(default_factory=CachesSection)
 
 
