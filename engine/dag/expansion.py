@@ -23,7 +23,12 @@ from engine.plan.tasktype import Effects
 
 _SHOWN = 20
 _PARTS = frozenset({"name", "description", "steps", "outputs"})
-_NOT_ITS_TO_SAY = ("effects", "queue", "pools")
+_NOT_ITS_TO_SAY = (
+    "effects", "queue", "pools", "model", "needs", "quality", "importance", "budget", "cache", "invalidates",
+)  # fmt: skip
+"""What the author decides: where and how often a step runs, and what it may spend."""
+_NOT_A_SUB_PLANS = ("budget", "model", "quality", "pools", "priority")
+_SECRET = "secret://"  # noqa: S105 - how a plan refers to one
 
 
 def expanded(data: Any, inputs: Sequence[str], child: ChildRuns, path: str) -> tuple[CompiledPlan, dict[str, Any]]:
@@ -92,8 +97,12 @@ def _problems(plan: Plan, child: ChildRuns, above: tuple[str, ...], depth: int) 
     for name, step in plan.steps.items():
         where = ".".join((*above, name))
         for clause in _NOT_ITS_TO_SAY:
-            if getattr(step, clause):
+            if getattr(step, clause) not in (None, ()):
                 yield f"{where}: a plan made by a step says nothing of {clause}"
+        if any(check.command is not None or check.model is not None for check in step.check or ()):
+            yield f"{where}: a check in a plan made by a step runs no command and names no model"
+        if _names_a_secret(step.with_):
+            yield f"{where}: a plan made by a step names no secret"
         if isinstance(step.for_each, list) and len(step.for_each) > child.items_max:
             yield f"{where}: it has {len(step.for_each):,} items, and may have {child.items_max:,}"
         if step.expand is not None and step.expand.task_types:
@@ -108,7 +117,19 @@ def _problems(plan: Plan, child: ChildRuns, above: tuple[str, ...], depth: int) 
         elif step.plan is not None and depth >= DEPTH_LIMIT:
             yield f"{where}: sub-plans lie more than {DEPTH_LIMIT} deep"
         elif step.plan is not None:
+            for clause in _NOT_A_SUB_PLANS:
+                if clause in step.plan.model_fields_set:
+                    yield f"{where}: a plan made by a step says nothing of {clause}"
             yield from _problems(step.plan, child, (*above, name), depth + 1)
+
+
+def _names_a_secret(value: Any) -> bool:
+    """Whether a worker would take a text in ``value`` for a secret's name."""
+    if isinstance(value, Mapping):
+        return any(_names_a_secret(part) for part in value.values())
+    if isinstance(value, list):
+        return any(_names_a_secret(part) for part in value)
+    return isinstance(value, str) and value.startswith(_SECRET)
 
 
 def _argument_problems(where: str, step: Step, facts: TaskFacts) -> Iterator[str]:

@@ -118,7 +118,7 @@ def _add_task_types(definitions: dict[str, Any], task_types: list[TaskType]) -> 
 
 def _arguments(shape: dict[str, Any], task_type: TaskType) -> dict[str, Any]:
     """What a task type takes under ``with``: each argument as its hint says, or a template."""
-    texts = _parameter_texts(inspect.getdoc(task_type.function) or "")
+    texts = parameter_texts(inspect.getdoc(task_type.function) or "")
     parameters = inspect.signature(task_type.function).parameters
     properties = {}
     for name, entry in shape.get("properties", {}).items():
@@ -165,7 +165,7 @@ def _default(value: Any) -> dict[str, Any]:
         return {}  # a default that is no data is nothing to show
 
 
-def _parameter_texts(docstring: str) -> dict[str, str]:
+def parameter_texts(docstring: str) -> dict[str, str]:
     """What a numpydoc docstring says of each parameter."""
     section = re.search(r"^Parameters\n-+\n(.*?)(?=^\w[^\n]*\n-+\n|\Z)", docstring, re.MULTILINE | re.DOTALL)
     texts: dict[str, str] = {}

@@ -54,3 +54,32 @@ def test_fan_outs_are_bounded_however_deep_they_are() -> None:
     assert source["steps"]["two"]["max_items"] == 5
     assert source["steps"]["two"]["plan"]["steps"]["a"]["max_items"] == 5
     assert {step.path: step.max_items for step in plan.steps} == {"one": None, "two/inputs": 5, "two": 5}
+
+
+@pytest.mark.parametrize(
+    ("clause", "told"),
+    [
+        ({"model": "openai/gpt-5"}, "nothing of model"),
+        ({"budget": {"max_usd": 1000}}, "nothing of budget"),
+        ({"needs": {"reasoning": "high"}}, "nothing of needs"),
+        ({"cache": False}, "nothing of cache"),
+        ({"invalidates": ["all"]}, "nothing of invalidates"),
+        ({"check": {"command": ["rm", "-rf", "."]}}, "runs no command"),
+        ({"check": {"judge": "Is it good?", "model": "openai/gpt-5"}}, "names no model"),
+        ({"with": {"a": [{"header": "secret://prices-token"}]}}, "names no secret"),
+        ({"with": {"a": "secret://{{ inputs.name }}"}}, "names no secret"),
+    ],
+)
+@pytest.mark.parametrize("deep", [False, True])
+def test_it_says_nothing_of_money_and_names_no_secret(clause: dict[str, object], told: str, deep: bool) -> None:
+    step: dict[str, object] = {"task": "t.ok", "with": {"a": 1}, **clause}
+    steps = {"one": {"plan": {"name": "inner", "steps": {"two": step}}} if deep else step}
+    with pytest.raises(PlanError, match=told):
+        expanded({"steps": steps}, (), CHILD, "act")
+
+
+@pytest.mark.parametrize("clause", [{"budget": {"max_usd": 9}}, {"model": "openai/gpt-5"}, {"quality": 0.99}])
+def test_a_plan_in_it_says_nothing_of_money_either(clause: dict[str, object]) -> None:
+    inner = {"name": "inner", "steps": {"two": {"task": "t.ok", "with": {"a": 1}}}, **clause}
+    with pytest.raises(PlanError, match=r"one: a plan made by a step says nothing of"):
+        expanded({"steps": {"one": {"plan": inner}}}, (), CHILD, "act")
