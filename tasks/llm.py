@@ -188,6 +188,7 @@ def extract(
         f"{_EXTRACT} {instructions}",
         [{"text": text}],
         "Extract the data.",
+        own=True,
     )
     facts = {"text": text, "schema": schema}
     answer, call = ask(context, Question("extract", put, facts, max_output_tokens, schema), model)

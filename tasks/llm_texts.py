@@ -122,6 +122,7 @@ def classify(
         _instructions(described, otherwise, instructions),
         [{"text": text}],
         "Which label? Say also how sure you are, from 0 to 1, and why in a few words.",
+        own=True,
     )
     schema = {
         "type": "object",
@@ -203,7 +204,7 @@ def summarise(
 
     def short(parts: list[dict[str, str]], body: str) -> tuple[str, Called]:
         facts = {"text": body, "question": focus, "sentences": sentences}
-        put = messages_of(instructions, parts, "Write the summary.")
+        put = messages_of(instructions, parts, "Write the summary.", own=True)
         answer, call = ask(context, Question("summarise", put, facts, max_output_tokens, purpose="summary"), model)
         return answer.text, call
 

@@ -91,6 +91,7 @@ def judge(
         f"You judge a result by this criterion: {criterion} Be strict.",
         [*passages, {"text": text, "source": "the result"}],
         f"{asked}Score the result from 0 (useless) to 1 (fully meets the criterion), and say why in one sentence.",
+        own=True,
     )
     schema = {
         "type": "object",

@@ -14,9 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol
 
-from engine.models.tokens import count
+from engine.models.tokens import RATIOS, count, utf8_bytes
 
 SHINGLE = 5
 """Words in a row that two texts must share."""
@@ -51,7 +52,7 @@ def used(pieces: Iterable[Read], result: str) -> frozenset[str]:
         own = _words(piece.text)
         # A label or a number is no run of five words, but it can be all there is.
         length = max(1, min(SHINGLE, len(own), len(said)))
-        if piece.mark in marks or (said and shingles[length] & _shingles(own, length)):
+        if piece.mark in marks or (said and _shares(own, shingles[length], length)):
             found.add(piece.mark)
     return frozenset(found)
 
@@ -64,7 +65,7 @@ def utilisation(pieces: Iterable[Read], result: str) -> float | None:
     return sum(piece.tokens for piece in known if piece.mark in marks) / whole if whole else None
 
 
-def measured(texts: Sequence[str], result: str, model: str) -> tuple[int, int]:
+def measured(texts: Sequence[str], result: str, model: str, *, by_bytes: bool = False) -> tuple[int, int]:
     """What a ledger entry says of a call: tokens of the pieces that were given, and of those that the result used.
 
     Parameters
@@ -75,8 +76,13 @@ def measured(texts: Sequence[str], result: str, model: str) -> tuple[int, int]:
         What the model answered.
     model
         Whose tokens count.
+    by_bytes
+        Whether tokens are told from bytes, by what the model's provider counted so far: half the time, and the share
+        is the same but for how densely pieces are written.
     """
-    pieces = [_Given(f"s{place}", text, count(text, model)) for place, text in enumerate(texts, 1)]
+    ratio = RATIOS.of(model) if by_bytes else 0.0
+    sizes = [ceil(utf8_bytes(text) / ratio) if by_bytes else count(text, model) for text in texts]
+    pieces = [_Given(f"s{place}", text, sizes[place - 1]) for place, text in enumerate(texts, 1)]
     marks = used(pieces, result)
     return sum(piece.tokens for piece in pieces), sum(piece.tokens for piece in pieces if piece.mark in marks)
 
@@ -90,6 +96,12 @@ class _Given:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
+
+
+def _shares(own: list[str], shingles: frozenset[tuple[str, ...]], length: int) -> bool:
+    # Most words of a piece begin no run of the result's: only the others are looked at.
+    first = {each[0] for each in shingles}
+    return any(tuple(own[at : at + length]) in shingles for at, word in enumerate(own) if word in first)
 
 
 def _shingles(said: list[str], length: int) -> frozenset[tuple[str, ...]]:

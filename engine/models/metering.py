@@ -65,6 +65,8 @@ class Call(Generic[A]):
         The ledger's word for what the response cache had: ``none`` or ``miss``.
     facts
         Anything else for the ledger.
+    measure
+        Gives tokens of the context in ``text``, and of those that an answer used; ``None`` if nobody looks.
     """
 
     model: Model
@@ -78,6 +80,7 @@ class Call(Generic[A]):
     wrong: Callable[[A], list[str]]
     cache: str = "none"
     facts: Mapping[str, Any] = field(default_factory=dict)
+    measure: Callable[[A], tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,7 @@ class Meter:
             entry = self._entry(
                 call, entry_id, progress, usage, cost_nusd, admission.waited_s,
                 outcome="invalid" if wrong else "ok", settled=not doubt, facts={"why": doubt} if doubt else None,
+                context=call.measure(answer) if call.measure is not None else None,
             )  # fmt: skip
             reservation.settle(cost_nusd, usage.total, entry)
             self.notes.note(LEDGER, entry.to_json())
@@ -208,12 +212,14 @@ class Meter:
     def _entry(
         self, call: Call[A], entry_id: str, progress: Progress, usage: Usage, cost_nusd: int, queue_s: float,
         *, outcome: str, settled: bool = True, facts: Mapping[str, Any] | None = None,
+        context: tuple[int, int] | None = None,
     ) -> Entry:  # fmt: skip
         return Entry(
             id=entry_id, kind="model", name=call.model.id, provider=call.model.provider.name, purpose=call.purpose,
             usage=usage, cost_nusd=cost_nusd, at=self.clock.now(), queue_s=round(queue_s, 6),
             call_s=round(time.monotonic() - progress.started_at, 6), first_token_s=progress.first_token_s,
             cache=call.cache, settled=settled, outcome=outcome, facts={**call.facts, **(facts or {})},
+            context_tokens=context[0] if context else 0, cited_tokens=context[1] if context else None,
         )  # fmt: skip
 
     def _sleep(self, seconds: float) -> None:

@@ -5,7 +5,7 @@ Nothing here knows a provider's own form, a price or a key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -103,6 +103,9 @@ class Request:
         Names those calls that share a prefix, so that a provider sends them where it is warm; empty for none.
     facts
         What task types know of the call that a local model needs no text for: its kind and its parts. Sent nowhere.
+    measure
+        Takes an answer's text and gives tokens of the context that it was given, and of those that it used, for the
+        ledger; ``None`` where there is no context, or nobody wants to know.
     """
 
     messages: tuple[Message, ...]
@@ -119,6 +122,7 @@ class Request:
     cacheable: bool = True
     prefix_key: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    measure: Callable[[str], tuple[int, int]] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

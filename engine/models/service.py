@@ -244,6 +244,7 @@ class Models:
             model, request.purpose, lambda progress: client.ask(model, request, progress), client.usage_form, text,
             bound_all(texts, tools), request.max_output_tokens, until, wrong, cache,
             {"prompt_version": request.prompt_version} if request.prompt_version else {},
+            None if (measure := request.measure) is None else lambda reply: measure(reply.text),
         )  # fmt: skip
         return self._paid(call), found[0]
 
