@@ -35,9 +35,13 @@ _IDS_FROM = (
     .order_by(RUN.c.id.desc())
     .limit(_CANDIDATES_SHOWN + 1)
 )
-_ONE_RUN = select(*RUN_COLUMNS).where(RUN.c.id == bindparam("run_id"))
+_ONE_RUN = (  # a row for each of its tags
+    select(*RUN_COLUMNS, RUN_TAG.c.tag)
+    .select_from(RUN.outerjoin(RUN_TAG, RUN_TAG.c.run_id == RUN.c.id))
+    .where(RUN.c.id == bindparam("run_id"))
+    .order_by(RUN_TAG.c.tag)
+)
 _VALUES = select(RUN.c.inputs, RUN.c.outputs).where(RUN.c.id == bindparam("run_id"))
-_TAGS_OF_ONE = select(RUN_TAG.c.tag).where(RUN_TAG.c.run_id == bindparam("run_id")).order_by(RUN_TAG.c.tag)
 
 
 def find_run_id(connection: Connection, name: str) -> str:
@@ -66,13 +70,19 @@ def find_run_id(connection: Connection, name: str) -> str:
 def get(database: Database, name: str) -> RunView:
     """One run by id, unique beginning of an id, or ``@last``. Raises ``NotFound``."""
     with database.reading(f"read run {name}") as connection:
-        return run_view(connection, find_run_id(connection, name))
+        return _one(connection, name) or run_view(connection, find_run_id(connection, name))
 
 
 def run_view(connection: Connection, run_id: str) -> RunView:
     """One run by its whole id, which exists."""
-    row = connection.execute(_ONE_RUN, {"run_id": run_id}).one()
-    return _view(row, connection.scalars(_TAGS_OF_ONE, {"run_id": run_id}))
+    found = _one(connection, run_id)
+    assert found is not None, run_id
+    return found
+
+
+def _one(connection: Connection, run_id: str) -> RunView | None:
+    rows = connection.execute(_ONE_RUN, {"run_id": run_id}).all()
+    return _view(rows[0], (row.tag for row in rows if row.tag is not None)) if rows else None
 
 
 def list_runs(
@@ -123,8 +133,10 @@ def runs_below(database: Database, run_id: str, step_no: int, items: Collection[
 def inputs_and_outputs(database: Database, name: str) -> tuple[Value, Value | None]:
     """A run's inputs, and its outputs once it ended with some; both still packed."""
     with database.reading(f"read outputs of run {name}") as connection:
-        run_id = find_run_id(connection, name)
-        inputs, outputs = connection.execute(_VALUES, {"run_id": run_id}).one()
+        found = connection.execute(_VALUES, {"run_id": name}).one_or_none()
+        if found is None:
+            found = connection.execute(_VALUES, {"run_id": find_run_id(connection, name)}).one()
+    inputs, outputs = found
     return orjson.loads(inputs), None if outputs is None else orjson.loads(outputs)
 
 
@@ -154,6 +166,7 @@ def _views(connection: Connection, chosen: Select[Any]) -> list[RunView]:
 
 def _view(row: Row[Any], tags: Iterable[str]) -> RunView:
     values = dict(row._mapping)
+    values.pop("tag", None)
     return RunView(**values | {"state": RunState(row.state), "partial": bool(row.partial), "tags": tuple(tags)})
 
 

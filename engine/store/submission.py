@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Executable, bindparam, insert, select
 
 from engine.errors import Conflict, NotFound, UsageError
 from engine.scheduling.records import RunState, StepState
@@ -85,14 +86,12 @@ def submit(database: Database, run: NewRun) -> tuple[str, bool]:
     """
     _check_labels(run)
     with database.writing(f"submit run {run.id}") as connection:
-        dialect = connection.dialect.name
         store_plan(connection, run.plan, run.plan_source, run.created_at)
         # The unique constraint decides between processes that submit at the same moment.
-        new = insert_for(dialect, RUN).values(_run_row(run)).on_conflict_do_nothing(index_elements=_KEY)
-        if connection.scalar(new.returning(RUN.c.id)) is None:
+        if connection.scalar(_new_run(connection.dialect.name, _KEY), _run_row(run)) is None:
             return _earlier(connection, run), False
         if run.plan.steps:
-            connection.execute(insert(STEP), _step_rows(run))
+            connection.execute(_NEW_STEPS, _step_rows(run))
         if run.reuse is not None:
             take_over(connection, run.id, run.reuse, run.created_at)
         if run.tags:
@@ -114,13 +113,13 @@ def _check_labels(run: NewRun) -> None:
 
 def store_plan(connection: Connection, plan: CompiledPlan, source: Mapping[str, Any], at: float) -> None:
     """Store a plan unless it is stored already."""
+    if connection.scalar(_HELD_PLAN, {"version": plan.version}) is not None:
+        return
     row = {
         "version": plan.version, "name": plan.name, "source": orjson.dumps(source).decode(), "created_at": at,
     }  # fmt: skip
     connection.execute(insert_for(connection.dialect.name, PLAN_VERSION).values(row).on_conflict_do_nothing())
-    # Held until the commit, so that ``retention`` cannot delete the plan in between (Postgres).
-    held = select(PLAN_VERSION.c.version).where(PLAN_VERSION.c.version == plan.version)
-    connection.execute(held.with_for_update(read=True, key_share=True))
+    connection.execute(_HELD_PLAN, {"version": plan.version})
 
 
 def start_children(connection: Connection, shard: int, children: Sequence[NewChild]) -> None:
@@ -137,11 +136,9 @@ def start_children(connection: Connection, shard: int, children: Sequence[NewChi
             inputs=row.inputs, created_at=row.created_at, priority=row.priority, deadline_at=row.deadline_at,
             parent=row.parent, code=code.get(row.parent.run_id, {}) if row.parent is not None else {},
         )  # fmt: skip
-        new = (
-            insert_for(connection.dialect.name, RUN).values(_run_row(run)).on_conflict_do_nothing(index_elements=["id"])
-        )
-        if connection.scalar(new.returning(RUN.c.id)) is not None and child.plan.steps:
-            connection.execute(insert(STEP), _step_rows(run))
+        new = connection.scalar(_new_run(connection.dialect.name, ("id",)), _run_row(run))
+        if new is not None and child.plan.steps:
+            connection.execute(_NEW_STEPS, _step_rows(run))
 
 
 def _code_above(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[str, str]]:
@@ -167,6 +164,20 @@ def add_command(database: Database, run_id: str, kind: str, arguments: Mapping[s
 
 
 _KEY = ("tenant", "idempotency_key")
+
+# Built once, as what goes before is: making a statement costs several times what running it does.
+_NEW_STEPS = insert(STEP)
+_HELD_PLAN = (  # until the commit, so that ``retention`` cannot delete the plan in between (Postgres)
+    select(PLAN_VERSION.c.version)
+    .where(PLAN_VERSION.c.version == bindparam("version"))
+    .with_for_update(read=True, key_share=True)
+)
+
+
+@cache
+def _new_run(dialect: str, unique: tuple[str, ...]) -> Executable:
+    """Inserts a run and gives its id, or nothing where one with the same ``unique`` columns is stored."""
+    return insert_for(dialect, RUN).on_conflict_do_nothing(index_elements=unique).returning(RUN.c.id)
 
 
 def _earlier(connection: Connection, run: NewRun) -> str:
