@@ -15,6 +15,9 @@ from engine.errors import FlywheelError
 
 Raw = Mapping[str, Any]
 
+COUNT_MAX = 10**9
+"""No call has so many tokens. What claims more is broken, and its sums would not fit where they are counted."""
+
 
 class UsageMismatch(FlywheelError):  # noqa: N818 - reads better without Error, as those of engine.errors do
     """A provider's counts contradict each other, so that no cost can be told from them."""
@@ -184,6 +187,6 @@ def _count(raw: Raw, name: str, *, required: bool = False) -> int:
     value = raw.get(name)
     if value is None and not required:
         return 0
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageMismatch(f"{name} is {value!r}, no count of tokens, in the provider's usage: {dict(raw)}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= COUNT_MAX:
+        raise UsageMismatch(f"{name} is {str(value)[:40]}, no count of tokens, in the provider's usage: {dict(raw)}")
     return value

@@ -31,6 +31,7 @@ LONGEST_HELD_S = 300.0
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _STOP_POLL_S = 0.05
+_LEAST_S = 0.01
 
 
 class _Answered(Protocol):
@@ -152,8 +153,10 @@ class Meter:
         admission = self.throttle.admit(provider, likely, call.until, self.stop)
         used: int | None = 0
         try:
-            reservation = self.budget.reserve(ceiling_nusd, tokens, told)
-            progress = Progress(self.stop, min(call.until, time.monotonic() + call.model.provider.timeout_s))
+            timeout_s = max(_LEAST_S, min(call.until - time.monotonic(), call.model.provider.timeout_s))
+            reservation = self.budget.reserve(ceiling_nusd, tokens, told | {"timeout_s": timeout_s})
+            # What was waited for the budget is not taken off its time, nor can it take longer than is held back.
+            progress = Progress(self.stop, min(call.until, time.monotonic() + timeout_s))
             try:
                 progress.check()
                 answer = call.make(progress) if call.model.local else supervised(lambda: call.make(progress), progress)
@@ -164,15 +167,28 @@ class Meter:
                 reservation.settle(cost_nusd, usage.total, entry)
                 self.notes.note(LEDGER, entry.to_json())
                 raise _told(error, call) from None
-            usage, doubt = _stated(call, progress, answer)
-            cost_nusd = self.prices.cost(provider, name, usage, self.clock.now())
+            try:
+                usage, doubt = _stated(call, progress, answer)
+                cost_nusd = self.prices.cost(provider, name, usage, self.clock.now())
+                wrong = call.wrong(answer)
+                entry = self._entry(
+                    call, entry_id, progress, usage, cost_nusd, admission.waited_s,
+                    outcome="invalid" if wrong else "ok", settled=not doubt, facts={"why": doubt} if doubt else None,
+                    context=call.measure(answer) if call.measure is not None else None,
+                )  # fmt: skip
+            except BaseException as error:
+                # Paid for all the same: a schema that does not hold, a usage without a price, an end from without.
+                used = None
+                usage = Usage(input=call.input_bound, output=call.output_bound)
+                facts = {"why": type(error).__name__, "told_by": "reserved"}
+                entry = self._entry(
+                    call, entry_id, progress, usage, ceiling_nusd, admission.waited_s,
+                    outcome="failed", settled=False, facts=facts,
+                )  # fmt: skip
+                reservation.settle(ceiling_nusd, usage.total, entry)
+                self.notes.note(LEDGER, entry.to_json())
+                raise
             used = usage.total
-            wrong = call.wrong(answer)
-            entry = self._entry(
-                call, entry_id, progress, usage, cost_nusd, admission.waited_s,
-                outcome="invalid" if wrong else "ok", settled=not doubt, facts={"why": doubt} if doubt else None,
-                context=call.measure(answer) if call.measure is not None else None,
-            )  # fmt: skip
             reservation.settle(cost_nusd, usage.total, entry)
             self.notes.note(LEDGER, entry.to_json())
             return Paid(answer, wrong, usage, cost_nusd, entry.queue_s, entry.call_s, entry.first_token_s)

@@ -48,8 +48,13 @@ class Progress:
 
     @property
     def text(self) -> str:
-        """What the model wrote so far."""
-        return "".join(self.pieces)
+        """What the model wrote so far; a half of a character that came without its other half is a question mark."""
+        text = "".join(self.pieces)
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # JSON may carry one, in two pieces or cut off; storage and hashes cannot
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return text
 
     @property
     def left_s(self) -> float:

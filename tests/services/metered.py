@@ -22,6 +22,7 @@ class Reserved:
 
     ceiling_nusd: int
     tokens: int
+    timeout_s: float
     settled_nusd: int | None = None
     released: bool = False
 
@@ -76,7 +77,7 @@ class Metered:
         return self.secrets[name]
 
     def reserve(self, ceiling_nusd: int, tokens: int, facts: Mapping[str, Any]) -> Reserved:
-        self.reservations.append(Reserved(ceiling_nusd, tokens))
+        self.reservations.append(Reserved(ceiling_nusd, tokens, facts["timeout_s"]))
         return self.reservations[-1]
 
     @property

@@ -184,6 +184,34 @@ def test_a_server_that_tells_no_usage_is_counted_here(server: SimulatedModels, o
     assert entry.usage.input > 0 and entry.usage.output > 0
 
 
+def test_a_paid_answer_is_in_the_ledger_whatever_goes_wrong_with_it_here(
+    server: SimulatedModels, opened: Opened
+) -> None:
+    metered = opened(server.economy())
+    with pytest.raises(Permanent, match="no JSON Schema"):
+        metered.models().ask(question(schema={"type": 7}))
+    (entry,) = metered.ledger
+    (reserved,) = metered.reservations
+    assert (entry.outcome, entry.settled, entry.facts["told_by"]) == ("failed", False, "reserved")
+    assert reserved.settled_nusd == entry.cost_nusd == reserved.ceiling_nusd >= server.billed_nusd() > 0
+
+
+def test_data_that_json_cannot_say_is_repaired(server: SimulatedModels, opened: Opened) -> None:
+    said = iter(['{"amount": NaN}', '{"amount": 3}'])
+    server.answer = lambda asked: next(said)
+    form = {"type": "object", "properties": {"amount": {"type": "number"}}, "required": ["amount"]}
+    answer = opened(server.economy()).models().ask(question(schema=form))
+    assert (answer.data, answer.repaired) == ({"amount": 3}, True)
+
+
+def test_a_budget_of_time_holds_back_what_a_call_may_take_and_no_more(server: SimulatedModels, opened: Opened) -> None:
+    metered = opened(server.economy(timeout_s=20.0))
+    metered.models(timeout_s=None).ask(question())
+    metered.models(timeout_s=5.0).ask(question("something else"))
+    longest, shorter = (each.timeout_s for each in metered.reservations)
+    assert longest == 20.0 and 0 < shorter <= 5.0
+
+
 def test_a_key_goes_to_its_provider_and_nowhere_else(server: SimulatedModels, opened: Opened) -> None:
     server.keys = {KEY}
     metered = opened(server.economy(key="simulated_key"), {"simulated_key": KEY})

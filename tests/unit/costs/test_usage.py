@@ -33,6 +33,7 @@ def test_there_is_a_fixture_of_every_form() -> None:
         ("openai", {"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 11}}),
         ("openai", {"prompt_tokens": 10.5}),
         ("openai", {"prompt_tokens": True}),
+        ("openai", {"prompt_tokens": 10**30, "total_tokens": 10**30}),
         ("openai", {"prompt_tokens": 10, "prompt_cache_hit_tokens": 6, "prompt_cache_miss_tokens": 5}),
         (
             "openai",
