@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from engine.cache.entry import Kept
 from engine.cache.tags import scoped
 from engine.clock import SystemClock
-from engine.hotstate.caching import CacheIndex
+from engine.hotstate.caching import CacheIndex, Stamp
 from engine.store import caching as stored
 from engine.store.engines import Database
 from settings import Settings
 from settings.economy import load_economy
 
 
-def open_index(settings: Settings) -> CacheIndex:
-    """The index of an installation."""
+@contextmanager
+def open_index(settings: Settings, url: str | None) -> Generator[CacheIndex | None]:
+    """The index of an installation whose Redis is at ``url``; ``None`` while none runs, as there is no index then."""
     rules = load_economy(settings.economy).caches
-    return CacheIndex(settings.redis_url or "", settings.namespace, rules.max_bytes)
+    index = None if url is None else CacheIndex(url, settings.namespace, rules.max_bytes)
+    try:
+        yield index
+    finally:
+        if index is not None:
+            index.close()
 
 
 def state(settings: Settings, index: CacheIndex) -> dict[str, Any]:
@@ -26,7 +33,7 @@ def state(settings: Settings, index: CacheIndex) -> dict[str, Any]:
     return index.state() | {"max_bytes": load_economy(settings.economy).caches.max_bytes}
 
 
-def invalidate(database: Database, index: CacheIndex, tenant: str, tags: Sequence[str]) -> int:
+def invalidate(database: Database, index: CacheIndex | None, tenant: str, tags: Sequence[str]) -> int:
     """Make stale whatever of a tenant has one of these tags; how many tags. None does nothing.
 
     Raises
@@ -36,17 +43,20 @@ def invalidate(database: Database, index: CacheIndex, tenant: str, tags: Sequenc
     """
     named = scoped(tenant, tags)
     if named:
-        stamp = index.invalidate(named)
+        # Without a Redis there is none to tell: the next one believes SQL, which has this as later than all it kept.
+        stamp = index.invalidate(named) if index is not None else Stamp("", 0)
         stored.add_write(database, tenant, named, stamp.incarnation, stamp.number, SystemClock().now())
     return len(named)
 
 
-def clear(database: Database, index: CacheIndex, tenant: str | None) -> int:
-    """Drop every entry of a tenant, or (``None``) of all; how many of them Redis had.
+def clear(database: Database, index: CacheIndex | None, tenant: str | None) -> int:
+    """Drop every entry of a tenant, or (``None``) of all; how many of them Redis had, or SQL where no Redis runs.
 
     SQL first: what is dropped in Redis alone would come back.
     """
-    stored.forget(database, tenant)
+    count = stored.forget(database, tenant)
+    if index is None:
+        return count
     if tenant is None:
         return index.clear()
     mine = [digest for digest, body in index.scan() if _is_of(body, tenant)]

@@ -36,16 +36,16 @@ def show(session: Session, tenant: str | None, output: str) -> None:
     from engine.errors import Unavailable
     from engine.store.caching import overview
 
-    with session.client() as client:
+    now = {}
+    with session.client() as client, open_index(session.settings, client.redis_url) as index:
         rows = overview(client.store.database, SystemClock().now(), tenant)
-        index = open_index(session.settings)
         try:
-            now = state(session.settings, index)
+            if index is None:
+                click.echo("no Redis runs here; the next one takes up from SQL what still holds", err=True)
+            else:
+                now = state(session.settings, index)
         except Unavailable as error:
-            now = {}
             click.echo(f"what Redis holds is unknown: {error}", err=True)
-        finally:
-            index.close()
     found = [
         {
             "tenant": each.tenant,
@@ -83,12 +83,8 @@ def invalidate(session: Session, tags: tuple[str, ...], tenant: str) -> None:
     if not tags:
         click.echo("no tag was given: nothing was invalidated")
         return
-    with session.client() as client:
-        index = open_index(session.settings)
-        try:
-            count = make_stale(client.store.database, index, tenant, tags)
-        finally:
-            index.close()
+    with session.client() as client, open_index(session.settings, client.redis_url) as index:
+        count = make_stale(client.store.database, index, tenant, tags)
     click.echo(f"invalidated {count} {'tag' if count == 1 else 'tags'} of tenant {tenant}")
 
 
@@ -109,10 +105,6 @@ def clear(session: Session, tenant: str | None, yes: bool) -> None:
     whose = f"of tenant {tenant}" if tenant else "of all tenants"
     if not yes:
         click.confirm(f"drop every kept result {whose}?", abort=True, err=True)
-    with session.client() as client:
-        index = open_index(session.settings)
-        try:
-            count = drop(client.store.database, index, tenant)
-        finally:
-            index.close()
+    with session.client() as client, open_index(session.settings, client.redis_url) as index:
+        count = drop(client.store.database, index, tenant)
     click.echo(f"dropped {count} kept results {whose}")

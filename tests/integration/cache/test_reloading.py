@@ -13,6 +13,7 @@ from engine.runtime.reloading import Reloading
 from engine.scheduling.records import Noted
 from engine.store.caching import overview
 from engine.store.journal import SqlJournal
+from settings import Settings
 from tests.integration.cache.conftest import Rig, key
 
 
@@ -107,3 +108,21 @@ def test_operators_make_tags_stale_and_clear_for_good(here: Installation) -> Non
     assert here.reloading.look() == 0
     assert [each.tenant for each in overview(database, 0.0)] == ["a"]
     assert operating.clear(database, index, None) == 0
+
+
+def test_what_is_invalidated_while_no_redis_runs_does_not_come_back(here: Installation) -> None:
+    cache, database = here.cache(), here.journal.database
+    cache.fetch(key("old"), lambda: Made(1), tags=["t"])
+    cache.fetch(key("other"), lambda: Made(2), tags=["u"])
+    here.commit()
+    with operating.open_index(Settings(), None) as index:
+        assert index is None
+        assert operating.invalidate(database, index, "a", ["t"]) == 1
+    here.server.flush()
+    assert here.reloading.look() == 1
+    assert cache.fetch(key("old"), lambda: Made(3), tags=["t"]).outcome == "miss"
+    assert cache.fetch(key("other"), lambda: Made(3), tags=["u"]).outcome == "hit"
+    here.commit()
+    assert operating.clear(database, None, "a") == 3
+    here.server.flush()
+    assert here.reloading.look() == 0

@@ -199,3 +199,16 @@ def test_a_run_a_step_and_a_node_are_explained_in_words(installation: Installati
     assert "after it was ready" in node.stdout or "at once" in node.stdout
     assert "succeeded by attempt 1" in node.stdout
     assert installation.call("explain", "@last", "tell[400]").returncode == 6
+
+
+def test_kept_results_are_looked_at_where_a_stack_runs_and_where_none_does(
+    installation: Installation, tmp_path: Path
+) -> None:
+    shown = installation.call("cache", "show")
+    assert shown.returncode == 0 and "Redis: 0 entries" in shown.stderr, shown.stderr
+    alone = Installation(tmp_path)
+    assert alone.call("submit", "tiny").returncode == 0, "a database, and no Redis"
+    for arguments in (("show",), ("invalidate", "t"), ("clear", "--yes")):
+        done = alone.call("cache", *arguments)
+        assert done.returncode == 0, done.stderr
+    assert alone.call("cache", "show").stderr.startswith("no Redis runs here")
