@@ -24,6 +24,7 @@ from engine.models.choosing import Cheapest, Choice, Chooser, Needs
 from engine.models.failures import InvalidAnswer, ProviderFailure
 from engine.models.hosts import check_host
 from engine.models.metering import LEDGER, A, Call, Meter, Paid
+from engine.models.policy import Policy
 from engine.models.ports import (
     BudgetPort,
     CachePort,
@@ -98,6 +99,8 @@ class Models:
         Seconds that the attempt has left; ``None`` if it has no limit.
     budget, cache
         What calls count against, and earlier answers.
+    policy
+        How the attempt's calls are routed.
     """
 
     def __init__(
@@ -109,8 +112,11 @@ class Models:
         timeout_s: float | None = None,
         budget: BudgetPort | None = None,
         cache: CachePort | None = None,
+        policy: Policy | None = None,
     ) -> None:
-        self._parts, self._notes, self._secret = parts, notes, secret
+        self._parts, self._secret = parts, secret
+        self._notes = notes = _Remembering(notes)
+        self.policy = policy or Policy()
         self._until = time.monotonic() + (_NO_DEADLINE_S if timeout_s is None else timeout_s)
         self._cache = cache
         self._meter = Meter(parts.prices, parts.throttle, budget or NoBudget(), notes, parts.clock, stop)
@@ -133,6 +139,15 @@ class Models:
             return Choice(self._parts.catalogue.model(pinned), f"{pinned} is pinned")
         chooser = self._parts.chooser or Cheapest(self._parts.catalogue, self._parts.prices, self._parts.clock.now)
         return chooser.choose(needs or Needs(), quality, self.usable, facts or {})
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that the attempt has left."""
+        return max(0.0, self._until - time.monotonic())
+
+    def entry(self) -> dict[str, Any] | None:
+        """The ledger's entry of this thread's last call, to be completed before the attempt ends."""
+        return self._notes.last
 
     def usable(self, model: Model) -> bool:
         """Whether ``model`` can be asked here: it needs no key, or its key is there."""
@@ -280,6 +295,20 @@ class Models:
         )  # fmt: skip
         self._notes.note(LEDGER, entry.to_json())
         return replace(kept, usage=Usage(), cost_nusd=0, cached=outcome, call_s=0.0, first_token_s=None, queue_s=0.0)
+
+
+class _Remembering(threading.local):
+    """Passes notes on, and knows each thread's last ledger entry."""
+
+    def __init__(self, notes: NotesPort) -> None:
+        self._to = notes
+        self.last: dict[str, Any] | None = None
+
+    def note(self, kind: str, data: dict[str, Any]) -> None:
+        """See ``NotesPort``."""
+        if kind == LEDGER:
+            self.last = data
+        self._to.note(kind, data)
 
 
 def _asked(model: Model, request: Request) -> dict[str, Any]:
