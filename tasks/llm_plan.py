@@ -139,7 +139,9 @@ def plan(
     bounds = _bounds(tasks, max_steps, max_items)
     given = inputs or {}
     passages = passages_of(context, pieces)
-    facts = {"goal": goal, "about": about or [], "max_subtasks": max(1, max_steps // 3)}
+    if about:
+        passages.append({"text": "\n".join(about), "source": "parts that are known"})
+    facts = {"goal": goal, "about": about or [], "max_subtasks": max(1, max_steps // len(tasks))}
     question = Question("plan", _messages(goal, passages, given, bounds, instructions), facts, max_output_tokens, _FORM)
     question = replace(question, purpose="plan")
     if chosen(context, model, question).model.local:
