@@ -16,11 +16,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from engine.learning.kinds import Kind
+from engine.learning.lessons import PREFIX, Lesson, Lessons
 from engine.learning.rows import Key, LearnedRow
 
 KINDS_MAX, STEPS_MAX = 8000, 2000
 FEW = 3
 """A step with fewer observations than this is answered for by its task type."""
+
+MODEL, WHOLE = "model:", "*"
+"""How the paths of models begin, and the class of step that stands for all of them together."""
+
+
+def model_path(model: str, step_class: str) -> str:
+    """The path under which a model's checked answers are known, for steps of a class."""
+    return f"{MODEL}{model}|{step_class}"
 
 
 class Knowledge:
@@ -32,6 +41,7 @@ class Knowledge:
         self._changed: dict[Key, None] = {}
         self._gone: dict[Key, None] = {}
         self._kinds_max, self._steps_max = kinds_max, steps_max
+        self.lessons = Lessons()
 
     def __len__(self) -> int:
         return len(self._kinds)
@@ -66,6 +76,14 @@ class Knowledge:
         """A fan-out had ``count`` items."""
         for kind in self._observed(plan, path, "", at):
             kind.observe_items(count)
+
+    def observe_answer(self, lesson: Lesson, step_class: str, at: float) -> None:
+        """A model's answer was checked. Counts for the class of its step, and for its task type as a whole."""
+        for each in (step_class, WHOLE):
+            for kind in self._observed("", model_path(lesson.model, each), lesson.task, at):
+                kind.observe_ends(int(lesson.passed), int(not lesson.passed))
+        if lesson.text:
+            self.lessons.observe(lesson, at)
 
     # --- what may be asked (engine.scheduling.odds.Odds) ----------------------------------------
 
@@ -115,6 +133,7 @@ class Knowledge:
         """Forget everything, as if nothing had ever been observed or loaded."""
         for kept in (self._kinds, self._steps, self._changed, self._gone):
             kept.clear()
+        self.lessons.clear()
 
     def kinds(self) -> Iterator[tuple[Key, Kind]]:
         """All that is known, for people who look."""
@@ -126,10 +145,13 @@ class Knowledge:
         for key in list(self._changed)[:most]:
             kind = self._kinds[key]
             rows.append(LearnedRow(*key, kind.seen_at, kind.facts()))
-        return rows, list(self._gone)
+        lessons, gone = self.lessons.unstored(most - len(rows))
+        return rows + lessons, [*self._gone, *gone]
 
     def stored(self, rows: Iterable[LearnedRow], gone: Iterable[Key]) -> None:
         """What ``unstored`` gave is durable now, and nothing was observed since."""
+        rows, gone = list(rows), list(gone)
+        self.lessons.stored(rows, gone)
         for row in rows:
             self._changed.pop(row.key, None)
         for key in gone:
@@ -137,7 +159,11 @@ class Knowledge:
 
     def load(self, rows: Iterable[LearnedRow]) -> None:
         """Take in what is stored, besides what has been observed; a row that cannot be read is left out."""
+        rows = list(rows)
+        self.lessons.load(row for row in rows if row.path.startswith(PREFIX))
         for row in rows:
+            if row.path.startswith(PREFIX):
+                continue
             try:
                 kind = Kind.of(row.facts, row.seen_at)
             except (ValueError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""What was learned in brief, for workers: durations by step and task type, as one JSON text of bounded size."""
+"""What was learned in brief, for workers: durations, odds of models, and texts, as one JSON text of bounded size."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.learning.lessons import Lesson
+
 if TYPE_CHECKING:
     from engine.learning.knowledge import Knowledge  # who only reads outlines needs no sketches
 
 OUTLINED_MAX = 1000
-"""Most kinds in an outline, those seen last: about 100 KB."""
+"""Most kinds, and most odds, in an outline, those seen last: about 200 KB, besides at most half a MB of lessons."""
 
+_MODEL = "model:"  # as of ``knowledge.MODEL``, which whoever reads outlines does without
 _QUANTILES = (0.5, 0.9, 0.99)
 
 
@@ -29,7 +32,12 @@ class Outline:
     """An outline that was read. Knows nothing of what is not in it."""
 
     def __init__(self, text: str) -> None:
-        kinds = json.loads(text)["kinds"]
+        said = json.loads(text)
+        kinds = said["kinds"]
+        self.odds: dict[tuple[str, str, str], tuple[float, float]] = {
+            (model, step_class, task): (passed, failed) for model, step_class, task, passed, failed in said["odds"]
+        }
+        self.lessons = tuple(Lesson(model, task, text, passed) for model, task, text, passed in said["lessons"])
         self._kinds = {
             (plan, path, task): Outlined(typical_s, tuple(quantiles) if quantiles else None, bodies)
             for plan, path, task, typical_s, quantiles, bodies in kinds
@@ -49,7 +57,14 @@ def outline(knowledge: Knowledge) -> str:
         found = [kind.sketch.quantile(q) for q in _QUANTILES]
         spread = [_short(seconds) for seconds in found if seconds is not None]
         kinds.append([*key, _short(kind.typical_s), spread or None, round(kind.bodies)])
-    return json.dumps({"form": 1, "kinds": kinds}, separators=(",", ":"))
+    models = [(key, kind) for key, kind in knowledge.kinds() if not key[0] and key[1].startswith(_MODEL)]
+    odds = []
+    for (_, path, task), kind in heapq.nlargest(OUTLINED_MAX, models, key=lambda entry: entry[1].seen_at):
+        model, _, step_class = path.removeprefix(_MODEL).rpartition("|")
+        odds.append([model, step_class, task, _short(kind.ok), _short(kind.failed)])
+    lessons = [[each.model, each.task, each.text, each.passed] for each in knowledge.lessons]
+    told = {"form": 2, "kinds": kinds, "odds": odds, "lessons": lessons}
+    return json.dumps(told, separators=(",", ":"))
 
 
 def _short(seconds: float) -> float:

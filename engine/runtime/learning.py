@@ -14,10 +14,11 @@ import structlog
 
 from engine.errors import Unavailable
 from engine.learning.knowledge import STEPS_MAX, Knowledge
+from engine.learning.lessons import Lesson
 from engine.learning.outline import outline
 from engine.runtime.world import World
 from engine.scheduling.events import ConditionKnown, Event, GuessKnown, PageKnown
-from engine.scheduling.records import AttemptEnded, Record, RunChanged, StepExpanded
+from engine.scheduling.records import AttemptEnded, LogLines, Noted, Record, RunChanged, StepExpanded
 from engine.scheduling.state import LiveRun
 from engine.scheduling.wagers import guess_path
 from engine.wire import Outcome
@@ -32,6 +33,8 @@ TELL_S = 10.0
 """Seconds between two outlines for workers."""
 _ROWS_AT_ONCE = 500
 
+OUTCOME = "outcome"
+"""Kind of the notes that say what checks found of a model's answer."""
 _FAILED = (Outcome.FAILED, Outcome.TIMED_OUT)
 
 
@@ -85,6 +88,18 @@ class Learning:
                 self._store_at = min(self._store_at, self._stored_at + STORE_AFTER_RUN_S)
         if groups:
             self._observe(groups, runs)
+
+    def noted(self, lines: Iterable[LogLines | Noted]) -> None:
+        """Learn from outcomes among what bodies left; one that cannot be read teaches nothing."""
+        for line in lines:
+            for kind, data in line.notes if isinstance(line, Noted) else ():
+                if kind != OUTCOME:
+                    continue
+                try:
+                    lesson = Lesson(data["model"], data["task"], str(data["text"]), bool(data["passed"]))
+                    self.knowledge.observe_answer(lesson, str(data["class"]), self._world.clock.now())
+                except (KeyError, TypeError) as error:
+                    log.warning("learning.outcome", run=line.run_id, why=f"{type(error).__name__}: {error}")
 
     def answered(self, event: Event, run: LiveRun) -> None:
         """Learn from the value of a step's condition, or of a guess, if ``event`` tells one."""
