@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.api.client import Client
-    from engine.store.views import RunProgress, StepView
+    from engine.store.views import RunProgress, RunView, StepView
 
 _POLL_S = 0.1
 _FAILURES_SHOWN = 5
@@ -30,7 +30,7 @@ def watch(
     client: Client, run_id: str, *, timeout_s: float | None = None, quiet: bool = False,
     broken: Callable[[], str | None] = lambda: None,
 ) -> RunProgress:  # fmt: skip
-    """Show a run's progress until it has ended; its last state.
+    """Show a run's progress until it has ended, or waits for a person; its last state.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def watch(
             took_s = time.monotonic() - asked_at
             if display is not None:
                 display.show(progress)
-            if progress.run.state.final:
+            if progress.run.state.final or blocked(progress.run):
                 return progress
             why = broken()
             if why is not None:
@@ -85,8 +85,17 @@ def print_result(data: dict[str, Any], output: str) -> None:
     print_one(data, output, "flywheel.run/1", table=lambda: _print_tally(data))
 
 
+def blocked(run: RunView) -> bool:
+    """Whether the run goes on only once an operator has answered."""
+    from engine.scheduling.records import WAITS_FOR_APPROVAL, RunState  # with the store, which is loaded by now
+
+    return run.state is RunState.PAUSED and run.reason.startswith(WAITS_FOR_APPROVAL)
+
+
 def exit_code(progress: RunProgress) -> int:
-    """The exit code that says how the run ended."""
+    """The exit code that says how the run ended, or that it waits for an answer."""
+    if blocked(progress.run):
+        return Exit.BLOCKED
     return Exit.OK if progress.run.state.value == "succeeded" else Exit.FAILED
 
 
@@ -106,7 +115,8 @@ def _print_tally(data: dict[str, Any]) -> None:
     state = data["state"]
     head = "Done" if state == "succeeded" else state.capitalize()
     shade = "green" if state == "succeeded" else "red"
-    click.echo(click.style(f"{head} in {span(data['duration_s'])}.", fg=shade, bold=True) + f"  {counts}", color=colour)
+    head += "." if data["duration_s"] is None else f" in {span(data['duration_s'])}."
+    click.echo(click.style(head, fg=shade, bold=True) + f"  {counts}", color=colour)
     if data["below"]["runs"]:
         click.echo(below_line(data["below"]))
     if state != "succeeded":
@@ -117,6 +127,10 @@ def _print_tally(data: dict[str, Any]) -> None:
         click.echo(f"  {failure['node']}  {cell(failure['error'] or failure['reason'])[:300]}")
     if state == "failed":
         click.echo(f"why      flywheel runs logs {data['run']} --failed\nagain    flywheel runs retry {data['run']}")
+    if state == "paused":
+        click.echo(f"approve  flywheel approvals approve {data['run']} [--max-usd USD]")
+        click.echo(f"reject   flywheel approvals reject {data['run']}")
+        click.echo(f"go on    flywheel run --resume {data['run']}, once it is answered and where no stack runs")
     outputs = data["outputs"]
     for name, value in outputs.items() if isinstance(outputs, dict) else [("output", outputs)] * (outputs is not None):
         click.echo(f"{name:<8} {cell(value)[:300]}")

@@ -51,6 +51,7 @@ def carry_out(turn: Turn, run: LiveRun, command: Commanded) -> None:
         case "pause":
             _change(turn, run, RunState.RUNNING, RunState.PAUSED, "paused by an operator")
         case "resume":
+            exhaustion.check_answered(run)
             _resume(turn, run, "resumed by an operator")
         case "approve":
             exhaustion.approve(turn, run, command.arguments)
@@ -80,7 +81,7 @@ def cascade(turn: Turn, run: LiveRun, event: Cascaded) -> None:
             cancel(turn, run, RunState.CANCELLED, event.reason)
         case "pause" if run.state is RunState.RUNNING:
             _change(turn, run, RunState.RUNNING, RunState.PAUSED, event.reason)
-        case "resume" if run.state is RunState.PAUSED:
+        case "resume" if run.state is RunState.PAUSED and run.budget.asked is None:
             _resume(turn, run, event.reason)
         case "partial" if not run.partial:
             run.partial = True

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine.errors import Conflict
-from engine.scheduling.records import BudgetChanged, Decision, RunChanged, RunState
+from engine.scheduling.records import WAITS_FOR_APPROVAL, BudgetChanged, Decision, RunChanged, RunState
 from engine.scheduling.state import Active, LiveRun, RunBudget
 from engine.scheduling.turn import BUDGET_ANSWER, Turn
 from engine.wire import NodeReport
@@ -68,6 +68,15 @@ def reject(turn: Turn, run: LiveRun, arguments: Mapping[str, Any]) -> None:
     _tell(turn, run, None, why, {"answer": "rejected", "asked": asked})
 
 
+def check_answered(run: LiveRun) -> None:
+    """Raise ``Conflict`` if the run waits for an answer: resumed without one, its calls would be refused for ever."""
+    if run.budget.asked is not None:
+        raise Conflict(
+            f"run {run.id} waits for an answer about its budget: flywheel approvals approve {run.id} [--max-usd USD], "
+            f"or flywheel approvals reject {run.id}"
+        )
+
+
 def unanswered(turn: Turn, run: LiveRun) -> bool:
     """Nobody answered in time: whether the run goes on from here, as its plan says for that."""
     asked = run.budget.asked
@@ -93,7 +102,7 @@ def _ask(turn: Turn, run: LiveRun, no: int, why: str, facts: dict[str, Any]) -> 
         turn.timers.add(until, run.id, *BUDGET_ANSWER)
     _tell(turn, run, no, f"waits for an operator: {why}", {"choice": "ask", "until": until, **facts})
     if run.state is RunState.RUNNING:
-        run.state, run.reason = RunState.PAUSED, f"waits for approval: {why}"
+        run.state, run.reason = RunState.PAUSED, f"{WAITS_FOR_APPROVAL}{why}"
         turn.record(RunChanged(run.id, run.state, run.reason, turn.now, run.partial))
 
 
@@ -141,4 +150,4 @@ def _tell(turn: Turn, run: LiveRun, no: int | None, reason: str, figures: Mappin
     turn.record(Decision(run.id, "budget", reason, turn.now, no, None, dict(figures)))
 
 
-__all__ = ["OVER_BUDGET", "RunBudget", "approve", "met", "reject", "restored", "unanswered"]
+__all__ = ["OVER_BUDGET", "RunBudget", "approve", "check_answered", "met", "reject", "restored", "unanswered"]

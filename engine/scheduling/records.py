@@ -30,6 +30,10 @@ class RunState(StrEnum):
         return self in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
 
 
+WAITS_FOR_APPROVAL = "waits for approval: "
+"""How the reason of a paused run begins whose budget is used up, until an operator has answered."""
+
+
 class StepState(StrEnum):
     """The states of a step; the last four are final."""
 

@@ -212,3 +212,23 @@ def test_kept_results_are_looked_at_where_a_stack_runs_and_where_none_does(
         done = alone.call("cache", *arguments)
         assert done.returncode == 0, done.stderr
     assert alone.call("cache", "show").stderr.startswith("no Redis runs here")
+
+
+def test_a_run_that_asks_for_money_says_how_to_answer_and_goes_on_once_it_is(installation: Installation) -> None:
+    (installation.folder / "dags" / "dear.yaml").write_text(
+        "name: dear\nbudget: {max_calls: 1, on_exhausted: ask}\nsteps:\n"
+        "  sort: {task: llm.classify, for_each: [one, two, three], with: {text: '{{ item }}', labels: [a, b]}}\n"
+    )
+    asks = installation.call("run", "dear", "--json")
+    assert asks.returncode == 3, asks.stderr
+    told = json.loads(asks.stdout)
+    assert told["state"] == "paused" and told["reason"].startswith("waits for approval: the budget of run")
+    run = told["run"]
+    assert f"flywheel approvals approve {run}" in installation.call("runs", "watch", run).stdout
+    refused = installation.call("runs", "resume", run)
+    assert refused.returncode == 1 and "flywheel approvals approve" in refused.stderr
+    [waiting] = json.loads(installation.call("approvals", "list", "--json").stdout)["items"]
+    assert waiting["run"] == run
+    assert installation.call("approvals", "reject", run).returncode == 0
+    ended = installation.call("runs", "watch", run, "--json")
+    assert ended.returncode == 0 and json.loads(ended.stdout)["partial"], ended.stderr

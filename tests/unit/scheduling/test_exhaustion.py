@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.scheduling.events import Commanded, Placement
+from engine.scheduling.events import Cascaded, Commanded, Placement
 from engine.scheduling.records import CommandHandled, Decision, NodeFinished, NodeState, Record, RunState
 from engine.scheduling.state import Policy
 from engine.wire import ErrorInfo, Outcome
@@ -71,6 +71,17 @@ def test_a_run_that_asks_holds_no_slot_until_it_is_answered() -> None:
     assert run.state is RunState.RUNNING
     assert run.core.runs["r"].budget.max_nusd == 5
     assert [placement.step_no for placement in run.send()] == [0]
+
+
+def test_a_run_that_asks_is_not_resumed_without_an_answer() -> None:
+    run = a_run(on_exhausted="ask")
+    first, _ = run.send()
+    refuse(run, first)
+    run.restart()
+    [handled] = [r for r in run.tell(Commanded(1, "r", "resume", {})) if isinstance(r, CommandHandled)]
+    assert handled.error is not None and "flywheel approvals approve r" in handled.error
+    run.tell(Cascaded("r", "resume", "resumed with the run above"))
+    assert run.state is RunState.PAUSED and run.send() == []
 
 
 def test_a_rejected_run_stops() -> None:
