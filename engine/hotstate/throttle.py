@@ -65,7 +65,17 @@ class RedisThrottle:
         room = self._rooms.get(provider)
         if room is None:
             return Admission(None, provider, "", 0, 0.0)
-        call, begun, wait_s = uuid.uuid4().hex, time.monotonic(), _FIRST_WAIT_S
+        call = uuid.uuid4().hex
+        try:
+            return self._admitted(provider, room, call, tokens, until, stop)
+        except (Retryable, Cancelled):
+            Admission(self, provider, call, tokens, 0.0).leave(0)  # a reply may have been lost that let it in
+            raise
+
+    def _admitted(
+        self, provider: str, room: Room, call: str, tokens: int, until: float, stop: Callable[[], bool]
+    ) -> Admission:
+        begun, wait_s = time.monotonic(), _FIRST_WAIT_S
         while True:
             try:
                 entered, wait_ms = self._enter(provider, call, room, tokens)

@@ -33,6 +33,9 @@ end
 
 local most, per_minute, wanted = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
+if redis.call('ZSCORE', KEYS[1], ARGV[2]) then
+  return { 1, 0 } -- it is in already: the first reply was lost
+end
 if redis.call('ZCARD', KEYS[1]) >= most then
   return { 0, 0 }
 end

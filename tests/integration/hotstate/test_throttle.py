@@ -118,3 +118,12 @@ def test_nobody_enters_while_redis_is_away_and_calls_go_on_after(fragile_redis: 
     until(lambda: entered, 30, "the one who waits enters once Redis is back, emptied")
     waiting.join()
     throttle.close()
+
+
+def test_a_call_whose_reply_was_lost_does_not_wait_for_itself(redis_server: RedisServer) -> None:
+    throttle = throttle_of(redis_server, p=Room(1, 60_000, 60.0))
+    for _ in range(2):
+        assert throttle._enter("p", "the same call", Room(1, 60_000, 60.0), 600) == (1, 0)
+    throttle.leave("p", "the same call", 600)
+    throttle.admit("p", 600, soon(), never).leave(600)
+    throttle.close()
