@@ -31,6 +31,7 @@ _STEERING = {
     "drain": ("engine.cli.steering:drain", "Pause, and wait until nothing of it runs."),
     "resume": ("engine.cli.steering:resume", "Go on with a paused run."),
     "prune": ("engine.cli.steering:prune", "Delete old runs that have ended."),
+    "rate": ("engine.cli.rating:rate", "Say how good a run or a node's result is."),
 }
 _LOOKING = {
     "list": ("engine.cli.runs:list_runs", "Newest first."),
@@ -120,6 +121,7 @@ def show(session: Session, run: str, where: str | None, state: str | None, limit
     """
     from engine.cli.outlook import look, outlook_lines, outlook_row  # lazy: not needed to list runs
     from engine.cli.paid import cost_lines, cost_row
+    from engine.cli.rating import rating_lines, rating_rows
 
     with session.client() as client:
         found = client.run(run)
@@ -129,8 +131,8 @@ def show(session: Session, run: str, where: str | None, state: str | None, limit
             steps = [step_row(step, live.get(step.step_no)) for step in client.store.steps(found.id)]
             seen, paid = look(client.store, progress), cost_row(client.store, found.id)
             data = {**run_row(found), "outputs": client.outputs(found.id), "steps": steps, **outlook_row(seen)}
-            data["cost"] = paid
-            lines = [*outlook_lines(seen), *cost_lines(paid)]
+            data["cost"], data["ratings"] = paid, rating_rows(client.store, found.id)
+            lines = [*outlook_lines(seen), *cost_lines(paid), *rating_lines(data["ratings"])]
             print_one(data, output, "flywheel.run/1", table=lambda: _print_run(data, lines))
             return
         step, item = locate(client.store, found.id, where)

@@ -78,3 +78,7 @@ LEDGER = _table(
     "call_s:real first_token_s:real cache settled:bool outcome context_tokens:big cited_tokens:big score:real facts",
 )
 LEDGER_SUM = _table("ledger_sum", "quarter_at:big tenant session calls:big tokens:big cost_nusd:big saved_nusd:big")
+OUTCOME = _table(
+    "outcome", "run_id id step_no:int item:int attempt:int at:real model task step_class passed:bool score:real by text"
+)
+RATING = _table("rating", "run_id number:int step_no:int item:int at:real score:real note")

@@ -1,7 +1,8 @@
 """What bodies left behind besides their results, as rows: each kind of note has a table.
 
 A note's row is written in the transaction of whatever its report brings, and keeps what is there
-already: a report that is read twice changes nothing.
+already: a report that is read twice changes nothing. Only an entry of the ledger that was estimated gives
+way to the one with its cost.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import Table
 
 from engine.scheduling.records import Noted
-from engine.store import caching, ledger, tables
+from engine.store import caching, ledger, ratings, tables
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,10 +28,13 @@ class Kind:
 
     into: Table
     row: Callable[[Noted, Mapping[str, Any]], Row]
+    settles: bool = False
+    """Whether a row that is ``settled`` takes the place of one that is not, but for when that was."""
 
 
 KINDS: dict[str, Kind] = {
-    "ledger": Kind(tables.table(tables.Ledger), ledger.row_of),
+    "ledger": Kind(tables.table(tables.Ledger), ledger.row_of, settles=True),
+    "outcome": Kind(tables.table(tables.Outcome), ratings.outcome_row_of),
     "cache": Kind(tables.table(tables.CacheEntry), caching.entry_row_of),
     "cache_write": Kind(tables.table(tables.CacheWrite), caching.write_row_of),
 }

@@ -17,7 +17,7 @@ from engine.artefacts.store import GRACE_S, ArtefactStore
 from engine.errors import Conflict, UsageError
 from engine.scheduling.records import RunState
 from engine.store import caching
-from engine.store.columns import CACHE_ENTRY, IS_TOP, LEDGER, LEDGER_SUM, NOT_FINAL, PLAN_VERSION
+from engine.store.columns import CACHE_ENTRY, IS_TOP, LEDGER, LEDGER_SUM, NOT_FINAL, OUTCOME, PLAN_VERSION, RATING
 from engine.store.engines import Database
 from engine.store.ledger import sum_up
 from engine.store.views import FINAL_STATES
@@ -133,7 +133,7 @@ def _delete_run(database: Database, run_id: str) -> None:
         _delete_run(database, child)
     with database.writing(f"delete run {run_id}") as connection:
         sum_up(connection, run_id)  # budgets of a month outlast a run of a week
-        for each in (NODE, ATTEMPT, DUPLICATE, DECISION, LOG_LINE, LEDGER):
+        for each in (NODE, ATTEMPT, DUPLICATE, DECISION, LOG_LINE, LEDGER, OUTCOME, RATING):
             connection.execute(delete(each).where(each.c.run_id == run_id))
         connection.execute(delete(RUN).where(RUN.c.id == run_id))  # steps, tags and commands go with it
 

@@ -360,6 +360,42 @@ class PausedQueue(SQLModel, table=True):
     paused_at: float = Field(sa_type=Double)
 
 
+class Outcome(SQLModel, table=True):
+    """What checks found of one model's answer, whatever became of its attempt. ``text`` is the question's, cut."""
+
+    __tablename__ = "outcome"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_id: str = Field(primary_key=True, sa_type=Text)
+    id: str = Field(primary_key=True, sa_type=Text)
+    step_no: int = Field(sa_type=Integer)
+    item: int = Field(sa_type=Integer)
+    attempt: int = Field(sa_type=Integer)
+    at: float = Field(sa_type=Double)
+    model: str = Field(sa_type=Text)
+    task: str = Field(sa_type=Text)
+    step_class: str = Field(sa_type=Text)
+    passed: bool = Field(sa_type=Boolean)
+    score: float = Field(sa_type=Double)
+    by: str = Field(sa_type=Text)
+    text: str = Field(sa_type=Text)
+
+
+class Rating(SQLModel, table=True):
+    """What an operator says of a run (no step), or of one node's result; the newest counts."""
+
+    __tablename__ = "rating"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_id: str = Field(primary_key=True, sa_type=Text)
+    number: int = Field(primary_key=True, sa_type=Integer, sa_column_kwargs={"autoincrement": False})
+    step_no: int | None = Field(sa_type=Integer)
+    item: int | None = Field(sa_type=Integer)
+    at: float = Field(sa_type=Double)
+    score: float = Field(sa_type=Double)
+    note: str = Field(sa_type=Text)
+
+
 METADATA = SQLModel.metadata
 
 

@@ -1,0 +1,112 @@
+"""What is known of how good results are: outcomes of checks, and ratings by operators.
+
+A node's rating takes the place of the score of the answers that its result rests on, so that reports count it. What
+nobody rated or checked has no score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, insert, select, update
+
+from engine.errors import NotFound, UsageError
+from engine.store.columns import LEDGER, NODE, OUTCOME, RATING
+from engine.store.dialects import storable
+from engine.store.engines import Database
+from engine.store.reading import find_run_id
+
+if TYPE_CHECKING:
+    from engine.scheduling.records import Noted
+
+NOT_ANSWERS = ("check", "judge", "embed", "class")
+"""Purposes of calls whose results nobody rates."""
+
+_NOTE_MAX = 4000
+_TEXT_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RatingView:
+    """A rating in [0, 1]; ``step_no`` and ``item`` are ``None`` where it is the run's."""
+
+    number: int
+    step_no: int | None
+    item: int | None
+    at: float
+    score: float
+    note: str
+
+
+def outcome_row_of(record: Noted, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a note of kind ``outcome``. Raises ``KeyError`` or ``ValueError`` if it is none."""
+    texts = {name: storable(str(data[name])) for name in ("id", "model", "task", "by")}
+    return {
+        "run_id": record.run_id, "step_no": record.step_no, "item": record.item, "attempt": record.attempt,
+        "at": float(data["at"]), "passed": bool(data["passed"]), "score": float(data["score"]),
+        "text": storable(str(data["text"])[:_TEXT_MAX]), "step_class": storable(str(data["class"])), **texts,
+    }  # fmt: skip
+
+
+def outcomes(database: Database, run: str, limit: int = 1000) -> list[dict[str, Any]]:
+    """What checks found of a run's answers, by name of their columns, in order. Raises ``NotFound``."""
+    with database.reading(f"read the outcomes of run {run}") as connection:
+        chosen = select(OUTCOME).where(OUTCOME.c.run_id == find_run_id(connection, run))
+        rows = connection.execute(chosen.order_by(OUTCOME.c.step_no, OUTCOME.c.item, OUTCOME.c.at).limit(limit))
+        return [{**row._mapping, "passed": bool(row.passed)} for row in rows]
+
+
+def ratings(database: Database, run: str) -> list[RatingView]:
+    """All ratings of a run and its nodes, oldest first. Raises ``NotFound``."""
+    with database.reading(f"read the ratings of run {run}") as connection:
+        chosen = select(RATING).where(RATING.c.run_id == find_run_id(connection, run)).order_by(RATING.c.number)
+        return [
+            RatingView(row.number, row.step_no, row.item, row.at, row.score, row.note)
+            for row in connection.execute(chosen)
+        ]
+
+
+def rate(
+    database: Database, run: str, score: float, at: float, *, step_no: int | None = None, item: int | None = None,
+    note: str = "",
+) -> RatingView:  # fmt: skip
+    """Rate a run, or the result of one of its nodes.
+
+    Parameters
+    ----------
+    score
+        In [0, 1].
+    at
+        Epoch seconds.
+
+    Raises
+    ------
+    NotFound
+        There is no such run, or no such node yet.
+    UsageError
+        The score is outside of [0, 1].
+    """
+    if not 0.0 <= score <= 1.0:
+        raise UsageError(f"a score is from 0 to 1, not {score:g}")
+    with database.writing(f"rate run {run}") as connection:
+        run_id = find_run_id(connection, run)
+        if step_no is not None:
+            place = (NODE.c.run_id == run_id, NODE.c.step_no == step_no, NODE.c.item == (item or 0))
+            attempt = connection.scalar(select(NODE.c.attempt).where(*place))
+            if attempt is None:
+                raise NotFound(f"run {run_id} has no result of that node yet")
+            rated = update(LEDGER).values(score=score).where(
+                LEDGER.c.run_id == run_id, LEDGER.c.step_no == step_no, LEDGER.c.item == (item or 0),
+                LEDGER.c.attempt == attempt, LEDGER.c.kind == "model", LEDGER.c.purpose.not_in(NOT_ANSWERS),
+            )  # fmt: skip
+            connection.execute(rated)
+        newest = connection.scalar(select(func.max(RATING.c.number)).where(RATING.c.run_id == run_id))
+        view = RatingView(int(newest or 0) + 1, step_no, item, at, score, storable(note[:_NOTE_MAX]))
+        connection.execute(
+            insert(RATING).values(
+                run_id=run_id, number=view.number, step_no=step_no, item=item, at=at, score=score, note=view.note
+            )
+        )
+    return view

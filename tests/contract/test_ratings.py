@@ -1,0 +1,59 @@
+"""Outcomes of checks and ratings by operators: stored once, told with the run, gone with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.artefacts.store import ArtefactStore
+from engine.errors import NotFound, UsageError
+from engine.scheduling.records import Noted, RunChanged, RunState
+from engine.store import retention
+from engine.store.journal import SqlJournal
+from engine.store.ledger import entries
+from engine.store.ratings import outcomes, rate, ratings
+from tests.contract.samples import NOW
+from tests.contract.test_ledger import ENTRY
+
+FOUND: dict[str, Any] = {
+    "id": "e1", "at": NOW, "model": "a/m", "task": "llm.extract", "class": "routine", "passed": True, "score": 0.9,
+    "by": "schema+judge", "text": "What?\0" * 500,
+}  # fmt: skip
+
+
+def test_an_outcome_is_stored_once_and_short(journal: SqlJournal, epoch: int, run_id: str) -> None:
+    noted = Noted(run_id, 1, 0, 1, (("outcome", FOUND), ("outcome", {"id": "broken"})))
+    journal.commit(0, epoch, [noted, noted])
+    (stored,) = outcomes(journal.database, run_id)
+    assert (stored["model"], stored["step_class"], stored["passed"], stored["score"]) == ("a/m", "routine", True, 0.9)
+    assert len(stored["text"]) <= 1000
+
+
+def test_a_rating_of_a_run_needs_no_node_and_the_newest_counts(journal: SqlJournal, run_id: str) -> None:
+    rate(journal.database, run_id, 0.2, NOW)
+    rate(journal.database, run_id, 0.8, NOW + 1, note="better than I thought")
+    assert [(each.score, each.note, each.step_no) for each in ratings(journal.database, run_id)] == [
+        (0.2, "", None),
+        (0.8, "better than I thought", None),
+    ]
+
+
+def test_a_rating_needs_a_score_in_range_and_a_node_with_a_result(journal: SqlJournal, run_id: str) -> None:
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        rate(journal.database, run_id, 1.2, NOW)
+    with pytest.raises(NotFound, match="no result of that node"):
+        rate(journal.database, run_id, 1.0, NOW, step_no=1, item=99)
+
+
+def test_both_go_with_their_run(journal: SqlJournal, epoch: int, run_id: str, tmp_path: Path) -> None:
+    ledgered = Noted(run_id, 1, 0, 1, (("outcome", FOUND), ("ledger", replace(ENTRY, score=None).to_json())))
+    journal.commit(0, epoch, [ledgered])
+    rate(journal.database, run_id, 0.5, NOW)
+    assert entries(journal.database, run_id)[0].entry.score is None, "the run's rating is no call's"
+    journal.commit(0, epoch, [RunChanged(run_id, RunState.SUCCEEDED, "complete", NOW)])
+    retention.prune(journal.database, ArtefactStore(str(tmp_path)), now=NOW + 10, older_than_s=1)
+    with pytest.raises(NotFound):
+        outcomes(journal.database, run_id)
