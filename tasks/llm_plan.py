@@ -46,7 +46,7 @@ condition, written bare), "phase" (planning, execution, checking or consolidatio
 A reference is {{{{ steps.NAME.output }}}} or a part of it, such as {{{{ steps.NAME.output.text }}}}, and
 {{{{ inputs.NAME }}}} for the inputs{inputs}. Steps that do not refer to each other run at once: make no chain of what
 can run side by side. "outputs" is what the plan hands back: names, each with one reference.
-At most {steps} steps, at most {items} items in a for_each. No other keys: nothing of models, budgets, queues or secrets.
+At most {steps} steps, at most {items} items in a for_each. No other keys: nothing of models, budgets or secrets.
 {instructions}
 Task types:
 {manual}"""
@@ -211,7 +211,7 @@ def _problems(made: Any, inputs: Mapping[str, str], bounds: ChildRuns) -> list[s
 
 def _planned(made: dict[str, Any], call: Called) -> Planned:
     parts = [Part(name, step.get("task", ""), asked_by(name, step)) for name, step in made["steps"].items()]
-    return Planned(made, parts, False, call)
+    return Planned(made, parts, repaired=False, call=call)
 
 
 def _repair(question: Question, answer: Answer, problems: Sequence[str]) -> Question:

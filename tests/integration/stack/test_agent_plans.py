@@ -1,4 +1,4 @@
-"""The shipped plans that ask models, and plans made by models, on the real stack: with no key, and misled on purpose."""
+"""The shipped plans that ask models, and plans made by models, on the real stack: with no key, and misled."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def run(folder: Path, plan: str, *inputs: str, economy: Any = None, code: int = 
         (folder / "economy.yaml").write_text(yaml.safe_dump(economy))
         extra["FLYWHEEL_ECONOMY"] = str(folder / "economy.yaml")
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "engine.cli.main", "run", plan, *(part for pair in inputs for part in ("-p", pair)),
-         "--json"],
+        [sys.executable, "-P", "-m", "engine.cli.main", "run", plan, "--json",
+         *(part for pair in inputs for part in ("-p", pair))],
         cwd=folder, capture_output=True, text=True, env=bare | extra, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == code, (done.stdout, done.stderr)
@@ -118,7 +118,8 @@ steps:
 outputs: {said: "{{ steps.act.output }}"}
 """
 PLANNED = """task: llm.plan
-    with: {goal: Summarise the file., tasks: [llm.complete], inputs: {goal: ""}, pieces: ["{{ steps.read.output.content }}"]}"""
+    with:
+      {goal: Summarise., tasks: [llm.complete], inputs: {goal: ""}, pieces: ["{{ steps.read.output.content }}"]}"""
 COMPLETED = """task: llm.complete
     with: {prompt: Make a plan., schema: {type: object}, pieces: ["{{ steps.read.output.content }}"]}"""
 
