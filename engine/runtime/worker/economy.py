@@ -13,15 +13,19 @@ from engine.budgets.budget import Budget, Till
 from engine.budgets.holdings import Holdings
 from engine.budgets.scopes import Spender
 from engine.context.assembly import Assembler
+from engine.costs.money import nusd
 from engine.costs.prices import Prices
 from engine.hotstate.budgets import RedisBudgets
 from engine.hotstate.throttle import RedisThrottle, Room
 from engine.models.caching import ModelCache
 from engine.models.catalogue import Catalogue
+from engine.models.policy import Policy, Warm
+from engine.models.routing import Calibrated
 from engine.models.service import Models, Parts
 from engine.plan.care import Care
 from engine.runtime.worker.offered import Offered
 from engine.runtime.worker.services import TILL, Services
+from engine.runtime.worker.taught import FromOutlines
 from engine.wire import NodeReport, Outcome, Report, ReportKind, real_item
 from settings.economy import Economy, load_economy
 
@@ -47,7 +51,7 @@ def economy(services: Services) -> Economy:
 def models(offered: Offered) -> Models:
     """Model calls of one attempt."""
     services = offered.services
-    parts = kept(services, "models", lambda: _parts(services))
+    parts = kept(services, "models", lambda: _parts(offered))
     return Models(
         parts,
         offered.notes,
@@ -55,6 +59,7 @@ def models(offered: Offered) -> Models:
         offered.stop,
         offered.delivery.timeout_s,
         **_ports(offered),
+        policy=_policy(offered),
     )
 
 
@@ -86,7 +91,8 @@ def _till(services: Services) -> Till:
     return Till(redis, Holdings(redis), economy(services).budgets, services.clock)
 
 
-def _parts(services: Services) -> Parts:
+def _parts(offered: Offered) -> Parts:
+    services = offered.services
     said = economy(services)
     catalogue = Catalogue(said)
     rooms = {
@@ -95,7 +101,23 @@ def _parts(services: Services) -> Parts:
         if each.form != "local"
     }
     throttle = RedisThrottle(services.settings.redis_url or "", services.settings.namespace, rooms)
-    return Parts(catalogue, Prices(said.prices.root), throttle, services.clock)
+    prices = Prices(said.prices.root)
+    # One outline of several is enough for a process: each shard's scheduler learns of all task types in time.
+    shard = offered.delivery.shard
+    taught = FromOutlines(lambda: services.hot.outline(shard), said.routing.learn_from_texts)
+    chooser = Calibrated(catalogue, prices, services.clock.now, taught)
+    return Parts(catalogue, prices, throttle, services.clock, chooser)
+
+
+def _policy(offered: Offered) -> Policy:
+    services, said = offered.services, economy(offered.services)
+
+    def left_nusd() -> int | None:
+        left = offered.get(Budget).left().usd
+        return None if left is None else nusd(left)
+
+    warm, classed = kept(services, "warm", Warm), kept(services, "classed", Warm)
+    return Policy(offered.delivery.task, said.classes, said.routing, left_nusd, warm, classed)
 
 
 def _ports(offered: Offered) -> dict[str, Any]:
