@@ -161,6 +161,24 @@ class Budget:
             time.sleep(min(left_s, max(pause_s, answer.wait_s or 0.0)) * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
             pause_s = min(_WAIT_MAX_S, pause_s * 1.5)
 
+    def owe(self, entry_id: str, ceiling_nusd: int, tokens: int) -> None:
+        """What is reserved under ``entry_id`` will be settled at its ceiling, and its cost is known much later.
+
+        Kept in Redis alone: where it is lost, nothing comes back until budgets are counted anew from the ledger, which
+        has the cost by then. Nothing in a plan says how much comes back.
+        """
+        at = self._till.clock.now()
+        scopes = scopes_of(self._who, self._care.budget, self._care.run_budget, self._till.settings, at)
+        record = Record(
+            entry_id, "s", 0, Amounts(ceiling_nusd, tokens), tuple(scope.name for scope in scopes), (),
+            self._who.shard, self._who.attempt_name,
+        )  # fmt: skip
+        self._till.redis.owe(record)
+
+    def refund(self, entry_id: str, cost_nusd: int, tokens: int) -> None:
+        """It cost this much: the rest of what is owed comes back, once. Raises ``Unavailable``."""
+        self._till.redis.refund(entry_id, Amounts(cost_nusd, tokens))
+
     def left(self) -> Left:
         """What may still be reserved, by the scope that has least left; prompts may be told. Raises ``Unavailable``."""
         scopes = scopes_of(

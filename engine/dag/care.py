@@ -25,6 +25,8 @@ def care_of(step: Step, own: Plan, whole: Plan) -> dict[str, Any] | None:
             care[name] = inherited
     if whole.budget is not None:
         care["run_budget"] = clause_data(whole.budget)
+    if whole.deadline is not None:
+        care["deadline_s"] = whole.deadline
     return care or None
 
 

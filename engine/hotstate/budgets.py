@@ -174,6 +174,16 @@ class RedisBudgets:
         return text(self._do("settle", gen, token, record_id, *spent, entry))
 
     @translated
+    def owe(self, record: Record) -> None:
+        """Of what this record counts in its scopes, a part may come back later."""
+        self._do("owe", record.id, record.text())
+
+    @translated
+    def refund(self, record_id: str, spent: Amounts) -> bool:
+        """Give back what is owed beyond ``spent``; ``False`` if nothing is, or it came back before."""
+        return cast(int, self._do("refund", record_id, *spent)) == 1
+
+    @translated
     def announce(self, gen: str, token: str, node: str, held: Iterable[tuple[Record, int]]) -> str:
         """Tell again all that an attempt holds and has spent (each with ms to live): ``ok`` or ``moved``."""
         told = [(record.id, live_ms, record.text(), record.entry) for record, live_ms in held]

@@ -49,6 +49,8 @@ class Provider:
         Whether it is asked for pieces, and given schemas.
     own_api
         Whether it takes the newer arguments that compatible servers do not know.
+    batches
+        Whether it has a batch interface of its form: half the price, within a day.
     max_parallel, tokens_per_minute
         Limits over all workers; ``None`` means none.
     timeout_s, tries
@@ -63,6 +65,7 @@ class Provider:
     streaming: bool = True
     json_schema: bool = True
     own_api: bool = False
+    batches: bool = False
     max_parallel: int = 16
     tokens_per_minute: int | None = None
     timeout_s: float = 300.0

@@ -40,6 +40,16 @@ class BudgetPort(Protocol):
         """
 
 
+class LateBudgetPort(BudgetPort, Protocol):
+    """Budgets for work whose cost is known long after the attempt that began it."""
+
+    def owe(self, entry_id: str, ceiling_nusd: int, tokens: int) -> None:
+        """What is reserved under ``entry_id`` will be settled at its ceiling; once, a part of it may come back."""
+
+    def refund(self, entry_id: str, cost_nusd: int, tokens: int) -> None:
+        """It cost this much: give the rest of what is owed back. Again, or where nothing is owed, it does nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """A fresh value for the cache: plain JSON data, what it cost, and whether it may be kept."""
@@ -122,6 +132,12 @@ class NoBudget:
     def reserve(self, ceiling_nusd: int, tokens: int, facts: Mapping[str, Any]) -> Reservation:  # noqa: ARG002 - the port
         """Always."""
         return NoReservation()
+
+    def owe(self, entry_id: str, ceiling_nusd: int, tokens: int) -> None:
+        """Nothing is."""
+
+    def refund(self, entry_id: str, cost_nusd: int, tokens: int) -> None:
+        """Nothing was owed."""
 
 
 class NoCache:

@@ -151,6 +151,8 @@ class Care:
         ``False`` forbids it, ``None`` leaves it to the task type.
     cheaper
         How many tiers below the usual this attempt is to go, because money ran short.
+    deadline_s
+        Seconds from its submission in which the run has to end; ``None`` if its plan says nothing.
     """
 
     model: str | None = None
@@ -164,6 +166,7 @@ class Care:
     invalidates: tuple[str, ...] = ()
     batch: Batch | None = None
     cheaper: int = 0
+    deadline_s: float | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | None) -> Care:
@@ -183,6 +186,7 @@ class Care:
             invalidates=tuple(data.get("invalidates") or ()),
             batch=_maybe(Batch, data.get("batch")),
             cheaper=data.get("cheaper", 0),
+            deadline_s=data.get("deadline_s"),
         )
 
 

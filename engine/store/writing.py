@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, func, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, false, func, true, update
 from sqlalchemy.sql.dml import Insert, Update
 
 from engine.scheduling.records import (
@@ -206,7 +206,9 @@ class Batch:
     def _noted(self, record: Noted) -> None:
         for kind, row in rows_of(record):
             key = tuple(row[column.name] for column in KINDS[kind].into.primary_key.columns)
-            self.notes.setdefault(kind, {}).setdefault(key, row)
+            kept = self.notes.setdefault(kind, {}).setdefault(key, row)
+            if KINDS[kind].settles and row["settled"] and not kept["settled"]:
+                self.notes[kind][key] = {**row, "at": kept["at"]}
 
     def _decision(self, record: Decision) -> None:
         self.decisions.append({
@@ -291,7 +293,14 @@ def _keep_first(dialect: str, into: Table) -> Insert:
 
 @cache
 def _note_statement(kind: str, dialect: str) -> Insert:
-    return _keep_first(dialect, KINDS[kind].into)
+    into = KINDS[kind].into
+    if not KINDS[kind].settles:
+        return _keep_first(dialect, into)
+    insert = insert_many(dialect, into)
+    own = {column.name for column in into.primary_key.columns} | {"at"}  # a day's sum stays that of when it was held
+    told = {column.name: insert.excluded[column.name] for column in into.columns if column.name not in own}
+    newer = into.c.settled.is_(false()) & insert.excluded.settled.is_(true())
+    return insert.on_conflict_do_update(index_elements=list(into.primary_key.columns), set_=told, where=newer)
 
 
 def _attempts(dialect: str) -> Insert:

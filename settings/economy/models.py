@@ -47,6 +47,11 @@ class ProviderSection(_Section):
         description="Whether it takes a JSON Schema for answers. None: as it ships, and yes for a new one. Without, "
         "the schema is told in words; answers are checked either way.",
     )
+    batches: bool | None = Field(
+        default=None,
+        description="Whether it has a batch interface, at half the price within a day. None: as it ships, and no for a "
+        "new one.",
+    )
     max_parallel: int = Field(default=16, ge=1, description="Calls that all workers together may have open at it.")
     tokens_per_minute: int | None = Field(
         default=None, ge=1, description="Tokens a minute of all workers together, input and output. None: no limit."

@@ -48,6 +48,19 @@ def test_what_is_told_twice_is_stored_once(journal: SqlJournal, epoch: int, run_
     assert [(each.entry.id, each.attempt) for each in entries(journal.database, run_id)] == [("e1", 1), ("e2", 1)]
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_known_cost_takes_the_place_of_an_estimate_and_never_the_other_way(
+    journal: SqlJournal, epoch: int, run_id: str, together: bool
+) -> None:
+    guess = replace(ENTRY, cost_nusd=9000, settled=False, outcome="cut")
+    late = replace(ENTRY, at=NOW + 86_400)
+    records = [note(run_id, guess), note(run_id, late, attempt=2), note(run_id, guess, attempt=3)]
+    for some in [records] if together else [[record] for record in records]:
+        journal.commit(0, epoch, some)
+    (stored,) = entries(journal.database, run_id)
+    assert (stored.entry, stored.attempt) == (replace(late, at=NOW), 2)
+
+
 @pytest.mark.parametrize("wrong", [{"id": "x"}, {"id": "x", "kind": "no", "name": "y"}, {"kind": "tool", "name": "y"}])
 def test_a_note_that_is_no_entry_is_left_out_and_holds_up_nothing(
     journal: SqlJournal, epoch: int, run_id: str, wrong: dict[str, Any]

@@ -9,6 +9,7 @@ from typing import Any
 from engine.costs.entry import Entry
 from engine.costs.prices import Prices
 from engine.errors import Permanent
+from engine.models.batches import Batches
 from engine.models.catalogue import Catalogue
 from engine.models.ports import CachePort, ThrottlePort
 from engine.models.service import Models, Parts
@@ -55,6 +56,9 @@ class Metered:
     notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     reservations: list[Reserved] = field(default_factory=list)
 
+    owed: dict[str, int] = field(default_factory=dict)
+    refunded: dict[str, int] = field(default_factory=dict)
+
     def __post_init__(self) -> None:
         said = {name: self.economy[name] for name in ("providers", "models") if name in self.economy}
         prices = PricesSection.model_validate(self.economy.get("prices", {}))
@@ -68,6 +72,10 @@ class Metered:
             self.parts.throttle = throttle
         return Models(self.parts, self, self.secret, lambda: self.stopped, timeout_s, self, cache)
 
+    def batches(self, timeout_s: float | None = 60.0) -> Batches:
+        """Batches that leave everything here."""
+        return Batches(self.parts, self, self.secret, lambda: self.stopped, timeout_s, self)
+
     def note(self, kind: str, data: dict[str, Any]) -> None:
         self.notes.append((kind, data))
 
@@ -79,6 +87,12 @@ class Metered:
     def reserve(self, ceiling_nusd: int, tokens: int, facts: Mapping[str, Any]) -> Reserved:
         self.reservations.append(Reserved(ceiling_nusd, tokens, facts["timeout_s"]))
         return self.reservations[-1]
+
+    def owe(self, entry_id: str, ceiling_nusd: int, tokens: int) -> None:
+        self.owed[entry_id] = ceiling_nusd
+
+    def refund(self, entry_id: str, cost_nusd: int, tokens: int) -> None:
+        self.refunded[entry_id] = self.owed.pop(entry_id) - cost_nusd
 
     @property
     def ledger(self) -> list[Entry]:

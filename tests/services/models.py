@@ -10,7 +10,8 @@ Use::
         assert server.billed_nusd() == the ledger's sum     # at the prices that `economy` declares
         server.calls, server.peak, server.billed["small"], server.log
 
-It answers ``/v1/chat/completions`` (whole or streamed) and ``/v1/embeddings``, from any process of the machine.
+It answers ``/v1/chat/completions`` (whole or streamed), ``/v1/embeddings``, ``/v1/files`` and ``/v1/batches`` (see
+``tests.services.batches``), from any process of the machine.
 
 What it answers is, in order: what ``answer(asked)`` gives unless ``None``; what is recorded; the smallest value that
 meets a schema that was asked for; else words made from the prompt. Where a model has a ``pass_rate`` below 1, a draw
@@ -37,6 +38,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
+
+from tests.services.batches import SimulatedBatches
 
 _TOKEN = re.compile(r"\w+|[^\w\s]|\s+(?=\s)")
 _CHUNK_TOKENS = 8
@@ -171,6 +174,7 @@ class SimulatedModels:
         self.lock = threading.Lock()
         self.opened = threading.Event()
         """Set while at least one call is open: what a test waits for before it cuts one."""
+        self.batches = SimulatedBatches(self)
         self._asked: Counter[tuple[str, str]] = Counter()
         self._prefixes: set[bytes] = set()
 
@@ -201,8 +205,10 @@ class SimulatedModels:
                 "speed": min(10_000.0, model.tokens_per_s), "embedding": name.startswith("embed"),
                 **({} if model.strength is None else {"strength": model.strength}),
             }  # fmt: skip
+            discount = {"batch_discount": 0.5} if provider.get("batches") else {}
             prices[f"{self.name}/{name}"] = {
                 "input_usd": model.input_usd, "cache_read_usd": model.cache_read_usd, "output_usd": model.output_usd,
+                **discount,
             }  # fmt: skip
         return {"providers": {self.name: told}, "models": models, "prices": prices}
 
@@ -281,7 +287,19 @@ class SimulatedModels:
         held = known * self.prefix_block
         return held if held >= self.prefix_min else 0
 
-    def bill(self, asked: Asked, inputs: int, cached: int, outputs: int, reasoning: int, whole: bool) -> None:
+    def whole(self, body: dict[str, Any], share: float) -> dict[str, Any]:
+        """The answer to a request of a batch, billed at ``share`` of the price."""
+        asked = self.asked(body, "batch")
+        prompt = [token for each in asked.messages for token in (f"<{each['role']}>", *tokens_of(str(each["content"])))]
+        pieces = _pieces(self.said(asked))
+        self.bill(asked, len(prompt), 0, len(pieces), 0, whole=True, share=share)
+        message = {"role": "assistant", "content": "".join(pieces)}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        return _frame(asked, "chat.completion", [choice], _usage(len(prompt), 0, len(pieces), 0))
+
+    def bill(
+        self, asked: Asked, inputs: int, cached: int, outputs: int, reasoning: int, whole: bool, share: float = 1.0
+    ) -> None:
         """Count what a call came to."""
         model = self.models[asked.model]
         usd = (inputs - cached) * model.input_usd + cached * model.cache_read_usd + outputs * model.output_usd
@@ -292,7 +310,7 @@ class SimulatedModels:
             billed.cached += cached
             billed.output += outputs
             billed.reasoning += reasoning
-            billed.nusd += math.ceil(round(usd * 1000, 6))
+            billed.nusd += math.ceil(round(usd * 1000 * share, 6))
             self.log.append(
                 Logged(asked.model, 200, time.monotonic(), inputs, cached, outputs, whole, asked.prompt[:2000])
             )
@@ -348,9 +366,19 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that is overridden
         """Nothing is printed."""
 
+    def do_GET(self) -> None:
+        status, sent = self.server.simulated.batches.get(self.path)
+        self._send(sent, status)
+
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        raw = self.rfile.read(int(self.headers["content-length"] or 0))
         simulated = self.server.simulated
+        if "/files" in self.path or "/batches" in self.path:
+            status, sent = simulated.batches.post(self.path, raw, self.headers["content-type"] or "")
+            with suppress(ConnectionError):
+                self._send(sent, status)
+            return
+        body = json.loads(raw)
         simulated.begin()
         try:
             self._answer(simulated, body)

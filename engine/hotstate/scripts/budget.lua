@@ -331,4 +331,32 @@ function verbs.known()
   return 1
 end
 
+-- id, record. It counts as spent, but its cost is known much later, by another delivery: a part may come back.
+function verbs.owe()
+  if gen then
+    redis.call('SET', key('owed', ARGV[2]), ARGV[3], 'EX', 691200)
+  end
+  return 1
+end
+
+-- id, a1..a4. What was owed cost this much. Once: whoever comes again finds nothing owed.
+function verbs.refund()
+  local raw = ready and redis.call('GET', key('owed', ARGV[2]))
+  if not raw then
+    return 0
+  end
+  redis.call('DEL', key('owed', ARGV[2]))
+  local record = parsed(raw)
+  local rest = {}
+  for i = 1, 4 do
+    rest[i] = math.max(0, record.amounts[i] - tonumber(ARGV[i + 2]))
+  end
+  for _, scope in ipairs(split(record.scopes, '[^,]+')) do
+    if scope ~= '-' and redis.call('EXISTS', key('s', scope)) == 1 then -- a day that is over may be forgotten
+      add(scope, SETTLED, rest, -1)
+    end
+  end
+  return 1
+end
+
 return verbs[VERB]()

@@ -18,7 +18,7 @@ from engine.models.progress import CallCut, Progress
 from engine.models.providers.client import Reply, Vectors
 from engine.models.request import Message, Request, ToolCall
 
-_FINISHES = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tools",
+FINISHES = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tools",
              "refusal": "filtered", "model_context_window_exceeded": "length"}  # fmt: skip
 _MARKS_MAX = 4
 """Ends of prefixes that the provider takes in one request."""
@@ -52,7 +52,7 @@ class AnthropicForm:
 
     def ask(self, model: Model, request: Request, progress: Progress) -> Reply:
         """Always streamed: usage of what went in comes first, so that a cut call is known as far as it came."""
-        arguments = _arguments(model, request)
+        arguments = arguments_of(model, request)
         with self._translated(progress):
             timeout = httpx2.Timeout(progress.patience_s, connect=_CONNECT_S)
             stream = self._anthropic.messages.create(**arguments, stream=True, timeout=timeout)
@@ -63,6 +63,12 @@ class AnthropicForm:
     def embed(self, model: Model, texts: Sequence[str], progress: Progress) -> Vectors:  # noqa: ARG002 - as any client
         """It has no embeddings."""
         raise ProviderFailure(f"{self._provider.name} embeds no texts", passing=False)
+
+    @contextmanager
+    def asking(self, progress: Progress) -> Iterator[anthropic.Anthropic]:
+        """The library itself, with its failures as ours."""
+        with self._translated(progress):
+            yield self._anthropic
 
     @contextmanager
     def _translated(self, progress: Progress) -> Iterator[None]:
@@ -99,7 +105,8 @@ class AnthropicForm:
         raise failure from None
 
 
-def _arguments(model: Model, request: Request) -> dict[str, Any]:
+def arguments_of(model: Model, request: Request) -> dict[str, Any]:
+    """The body of a request in its form."""
     marked = [place for place, message in enumerate(request.messages) if message.stable][-_MARKS_MAX:]
     system, said = [], []
     for place, message in enumerate(request.messages):
@@ -157,7 +164,7 @@ def _gathered(stream: Any, progress: Progress) -> Reply:
     if finish is None:
         raise ProviderFailure("the answer broke off before its end", passing=True, billed=True)
     made = tuple(ToolCall(known[0], known[1], json.loads(known[2] or "{}")) for known in calls.values())
-    return Reply(progress.text, dict(progress.usage), _FINISHES.get(finish, "stop"), made)
+    return Reply(progress.text, dict(progress.usage), FINISHES.get(finish, "stop"), made)
 
 
 def _shut(response: Any) -> None:

@@ -50,13 +50,13 @@ class OpenAIForm:
 
     def ask(self, model: Model, request: Request, progress: Progress) -> Reply:
         """Streamed where the provider can."""
-        arguments = self._arguments(model, request)
+        arguments = self.arguments(model, request)
         with _translated(self._provider, self._masked, progress):
             if not self._provider.streaming:
-                answered = self._openai.chat.completions.create(**arguments, timeout=_timeout(progress))
-                return _whole(answered.model_dump(), progress)
+                answered = self._openai.chat.completions.create(**arguments, timeout=timeout_of(progress))
+                return whole_reply(answered.model_dump(), progress)
             stream = self._openai.chat.completions.create(
-                **arguments, stream=True, stream_options={"include_usage": True}, timeout=_timeout(progress)
+                **arguments, stream=True, stream_options={"include_usage": True}, timeout=timeout_of(progress)
             )
             progress.abort_with(lambda: _shut(stream.response))
             with stream:
@@ -66,7 +66,7 @@ class OpenAIForm:
         """All texts in one call."""
         with _translated(self._provider, self._masked, progress):
             answered = self._openai.embeddings.create(
-                model=model.name, input=list(texts), encoding_format="float", timeout=_timeout(progress)
+                model=model.name, input=list(texts), encoding_format="float", timeout=timeout_of(progress)
             )
         vectors = [list(each.embedding) for each in sorted(answered.data, key=lambda each: each.index)]
         # A few servers leave the answer's zero out, or the usage.
@@ -76,7 +76,14 @@ class OpenAIForm:
     def _masked(self, said: str) -> str:
         return said.replace(self._openai.api_key, "***")
 
-    def _arguments(self, model: Model, request: Request) -> dict[str, Any]:
+    @contextmanager
+    def asking(self, progress: Progress) -> Iterator[openai.OpenAI]:
+        """The library itself, with its failures as ours."""
+        with _translated(self._provider, self._masked, progress):
+            yield self._openai
+
+    def arguments(self, model: Model, request: Request) -> dict[str, Any]:
+        """The body of a request in its form."""
         own = self._provider.own_api
         arguments: dict[str, Any] = {
             "model": model.name,
@@ -105,7 +112,8 @@ class OpenAIForm:
         return arguments
 
 
-def _timeout(progress: Progress) -> httpx2.Timeout:
+def timeout_of(progress: Progress) -> httpx2.Timeout:
+    """Seconds for one call of the library."""
     return httpx2.Timeout(progress.patience_s, connect=_CONNECT_S)
 
 
@@ -122,7 +130,8 @@ def _message(message: Message) -> dict[str, Any]:
     return said
 
 
-def _whole(answered: Mapping[str, Any], progress: Progress) -> Reply:
+def whole_reply(answered: Mapping[str, Any], progress: Progress) -> Reply:
+    """The reply of an answer that came at once."""
     choice = (answered.get("choices") or [{}])[0]
     message = choice.get("message") or {}
     progress.used(answered.get("usage"))

@@ -17,6 +17,7 @@ from engine.costs.money import nusd
 from engine.costs.prices import Prices
 from engine.hotstate.budgets import RedisBudgets
 from engine.hotstate.throttle import RedisThrottle, Room
+from engine.models.batches import Batches
 from engine.models.caching import ModelCache
 from engine.models.catalogue import Catalogue
 from engine.models.policy import Policy, Warm
@@ -61,6 +62,14 @@ def models(offered: Offered) -> Models:
         **_ports(offered),
         policy=_policy(offered),
     )
+
+
+def batches(offered: Offered) -> Batches:
+    """Batches of model calls of one attempt."""
+    services = offered.services
+    parts = kept(services, "models", lambda: _parts(offered))
+    limit_s = offered.delivery.timeout_s
+    return Batches(parts, offered.notes, services.secrets.get, offered.stop, limit_s, offered.get(Budget))
 
 
 def assembler(offered: Offered) -> Assembler:  # noqa: ARG001 - every maker is given the offer

@@ -22,6 +22,7 @@ S = TypeVar("S")
 _HERE = "engine.runtime.worker.economy"
 MAKERS: dict[str, str] = {
     "engine.models.service.Models": f"{_HERE}:models",
+    "engine.models.batches.Batches": f"{_HERE}:batches",
     "engine.context.assembly.Assembler": f"{_HERE}:assembler",
     "engine.cache.cache.Cache": "engine.runtime.worker.caching:cache",
     "engine.models.caching.ModelCache": "engine.runtime.worker.caching:model_cache",

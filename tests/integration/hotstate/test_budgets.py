@@ -67,6 +67,28 @@ def here(redis_server: RedisServer) -> Iterator[Installation]:
     installation.close()
 
 
+def test_what_a_batch_did_not_cost_comes_back_once_to_whoever_collects_it(here: Installation) -> None:
+    making, collecting = here.budget(item=0), here.budget(item=1)
+    held = making.reserve(50 * CENT, 1000, {"id": "batch-1"})
+    making.owe("batch-1", 50 * CENT, 1000)
+    held.settle(50 * CENT, 1000, entry(50 * CENT))
+    assert here.run_spending() == (50 * CENT, 0)
+    for _ in range(2):
+        collecting.refund("batch-1", 20 * CENT, 400)
+        collecting.refund("never made", 0, 0)
+        assert here.run_spending() == (20 * CENT, 0)
+
+
+def test_after_a_lost_redis_nothing_is_owed(here: Installation, redis_server: RedisServer) -> None:
+    making = here.budget()
+    making.owe("batch-1", 50 * CENT, 1000)
+    making.reserve(50 * CENT, 1000, {"id": "batch-1"}).settle(50 * CENT, 1000, entry(50 * CENT))
+    redis_server.flush()
+    here.open()
+    here.budget(item=1).refund("batch-1", 0, 0)
+    assert here.run_spending()[0] in (0, 50 * CENT)
+
+
 def entry(cost_nusd: int) -> Entry:
     return Entry("e", "model", "local/extractive", cost_nusd=cost_nusd)
 
