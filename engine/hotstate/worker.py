@@ -57,6 +57,7 @@ class WorkerHotState:
         self._blocking = connect(url, block_s=_LONGEST_BLOCK_S)
         self._claim = load_script(self._redis, "claim")
         self._begin = load_script(self._redis, "begin")
+        self._unbegin = load_script(self._redis, "unbegin")
         self._report = load_script(self._redis, "report")
         self._announce = load_script(self._redis, "announce")
         self._held = load_script(self._redis, "held")
@@ -97,6 +98,11 @@ class WorkerHotState:
         """Whether each body may begin now: asked last, right before them."""
         verdicts = self._begin(keys=[self._keys.permits(run_id)], args=[token, epoch, nonce, *fields])
         return [verdict == 1 for verdict in cast("list[int]", verdicts)]
+
+    @translated
+    def unbegin(self, run_id: str, fields: Sequence[str], token: str, epoch: str, nonce: str) -> None:
+        """Take back begin marks of bodies that did not begin: they are claimed, as before."""
+        self._unbegin(keys=[self._keys.permits(run_id)], args=[token, epoch, nonce, *fields])
 
     @translated
     def report(self, shard: int, report: Report, ended: Iterable[str] = (), *, last: bool = False) -> None:

@@ -34,6 +34,7 @@ class Ready:
     def begun(self) -> None:
         """It was claimed and begun."""
         self.attempt.begun_at = self.attempt.services.clock.now()
+        self.attempt.starter.began_first()
         faults.point("begun")
 
 

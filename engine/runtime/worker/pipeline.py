@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.broker.failures import AttemptFailed
 from engine.broker.lifecycle import ignore_terminate
 from engine.runtime.worker import outcomes
+from engine.runtime.worker.aside import Aside
 from engine.runtime.worker.attempt import STOPPING, Attempt, Inputs, run_attempt, shared_inputs
 from engine.runtime.worker.batch import is_batch, run_batch
 from engine.runtime.worker.claiming import Ready, claimed, prepared
@@ -35,6 +37,7 @@ class Pipeline:
         self._services: Services | None = None
         self._observer: Observer | None = None
         self._took_up = False
+        self._aside: Aside | None = None
 
     def open(self, services: Services) -> None:
         """Take up work in this process, with connections of its own."""
@@ -47,6 +50,8 @@ class Pipeline:
         services, observer = self._services, self._observer
         if not self._took_up:
             self._took_up = True
+            if threading.current_thread() is threading.main_thread():
+                self._aside = Aside()
             ignore_terminate()  # not sooner: the pool sets its own handler after it has told us of the fork
         work = _decoded(delivery)
         if work is None:
@@ -54,13 +59,13 @@ class Pipeline:
         if work.prefetch is not None:
             read_ahead(services, work, work.prefetch)
             return
-        starter = Starter(services, work, secrets.token_hex(8))
+        starter = Starter(services, work, secrets.token_hex(8), self._aside)
         ready = prepared(services, work, starter)
         held = claimed(services, work, starter, ready)
         ours = held.nodes
         if not ours and not held.then:
             return  # stale, doubled or revoked: the scheduler knows better
-        reports = DeliveryReports(services, work, len(ours) + len(held.then))
+        reports = DeliveryReports(services, work, len(ours) + len(held.then), self._aside)
         failed: list[NodeReport] = []
         ended: NodeReport | None = None
         with observer.delivering(reports):

@@ -7,6 +7,7 @@ import time
 
 from engine.hotstate.keys import permit_field
 from engine.runtime import faults
+from engine.runtime.worker.aside import Aside
 from engine.runtime.worker.services import TILL, Services, insist
 from engine.wire import Delivery, NodeReport, Report, ReportKind
 
@@ -23,12 +24,15 @@ class DeliveryReports:
     ----------
     open_nodes
         How many nodes of the delivery are ours; with the last one the lease goes.
+    aside
+        The thread that sends what is not the last, if there is one: the next body does not wait for it.
     """
 
-    def __init__(self, services: Services, delivery: Delivery, open_nodes: int) -> None:
+    def __init__(self, services: Services, delivery: Delivery, open_nodes: int, aside: Aside | None = None) -> None:
         self._services = services
         self._delivery = delivery
         self._open = open_nodes
+        self._aside = aside
         self._ended: list[NodeReport] = []
         self._bytes = 0
         self._since = 0.0
@@ -41,7 +45,11 @@ class DeliveryReports:
                 self._since = time.monotonic()
             self._ended.append(node)
             self._bytes += len(node.result or "")
-        self.flush_if_due()
+            last = len(self._ended) >= self._open
+        if last or self._aside is None:
+            self.flush_if_due()
+        elif self._is_late():
+            self._aside.put(self.flush_if_due)
 
     def drop(self) -> None:
         """A node is no longer ours; nothing is said of it."""
@@ -51,9 +59,11 @@ class DeliveryReports:
     def flush_if_due(self) -> None:
         """Send what has waited long enough, or is large, or is the last."""
         with self._lock:
-            late = time.monotonic() - self._since >= BATCH_S or self._bytes >= BATCH_BYTES
-            if self._ended and (late or len(self._ended) >= self._open):
+            if self._ended and (self._is_late() or len(self._ended) >= self._open):
                 self._send()
+
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._since >= BATCH_S or self._bytes >= BATCH_BYTES
 
     def close(self) -> None:
         """Send what is left."""
