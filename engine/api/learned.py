@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.learning.kinds import Kind
-from engine.learning.knowledge import Knowledge
+from engine.learning.knowledge import MODEL, Knowledge
 from engine.learning.rows import Key, LearnedRow
 
 _NO_BOUND = 1 << 62
@@ -16,6 +16,9 @@ _NO_BOUND = 1 << 62
 @dataclass(frozen=True, slots=True)
 class LearnedView:
     """What is known of one step, or (``plan`` and ``step`` empty) of a task type.
+
+    Without a plan, a ``step`` such as ``openai/gpt-5.4-mini, routine`` is a model and a class of steps: its ``bodies``
+    are answers that were checked, its ``failure_odds`` the share that failed, before the catalogue's prior.
 
     Parameters
     ----------
@@ -78,19 +81,23 @@ def _view(key: Key, kind: Kind, condition: Kind | None) -> LearnedView:
     evaluations = round(condition.held + condition.refused) if condition is not None else 0
     return LearnedView(
         plan=key[0],
-        step=key[1],
+        step=key[1].removeprefix(MODEL).replace("|", ", ") if _is_model(key) else key[1],
         task=key[2],
-        bodies=round(kind.sketch.weight()),
+        bodies=round(ends if _is_model(key) else kind.sketch.weight()),
         typical_s=_short(kind.typical_s) if kind.bodies else None,
         p50_s=_short(kind.sketch.quantile(0.5)),
         p90_s=_short(kind.sketch.quantile(0.9)),
         p99_s=_short(kind.sketch.quantile(0.99)),
-        failure_odds=_short(kind.failure_odds()) if ends else None,
+        failure_odds=_short(kind.failed / ends if _is_model(key) else kind.failure_odds()) if ends else None,
         condition_odds=_short(condition.branch_odds()) if condition is not None and evaluations else None,
         evaluations=evaluations,
         items=_short(condition.items) if condition is not None and condition.items else None,
         seen_at=max(kind.seen_at, condition.seen_at if condition is not None else 0.0),
     )
+
+
+def _is_model(key: Key) -> bool:
+    return not key[0] and key[1].startswith(MODEL)
 
 
 def _short(figure: float | None) -> float | None:

@@ -15,7 +15,7 @@ from engine.learning.outline import Outline, outline
 from engine.learning.rows import Key, Learned, LearnedRow
 from engine.runtime.learning import LOOK_S, STORE_S, TELL_S, Learning
 from engine.scheduling.events import ConditionKnown
-from engine.scheduling.records import AttemptEnded, RunChanged, RunState
+from engine.scheduling.records import AttemptEnded, Noted, RunChanged, RunState
 from engine.scheduling.state import LiveRun
 from engine.wire import Outcome
 from tests.unit.scheduling.worlds import plan_of, step
@@ -221,3 +221,10 @@ def test_the_steps_of_a_very_large_plan_are_not_told_apart() -> None:
     assert {key for key, _ in learning.knowledge.kinds()} == {("", "", "t0"), ("", "", "t1")}
     assert learning.knowledge.bodies("huge", "s7", "t1") == 4
     assert learning.knowledge.typical_s("huge", "s7", "t1") == pytest.approx(2.0)
+
+
+def test_outcomes_among_notes_are_learned_and_broken_ones_are_not() -> None:
+    learning = learning_in(Outside())
+    found = {"model": "a/m", "task": "t", "class": "routine", "text": "What?", "passed": False}
+    learning.noted([Noted("r", 0, 0, 1, (("outcome", found), ("outcome", {"model": "a/m"}), ("ledger", {})))])
+    assert Outline(outline(learning.knowledge)).odds["a/m", "routine", "t"] == (0.0, 1.0)
