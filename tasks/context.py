@@ -269,6 +269,8 @@ def _words(value: Any) -> list[str]:
 def _assembler(context: TaskContext, name: str, asked: str | None, *, summarise: bool) -> Assembler:
     from engine.context.assembly import Assembler
 
+    if summarise and asked is None:
+        return context.service(Assembler)  # summaries are made by what is cheapest, whoever reads the context
     return Assembler(name, _summaries(context, asked) if summarise else None)
 
 

@@ -13,6 +13,7 @@ from engine.budgets.budget import Budget, Till
 from engine.budgets.holdings import Holdings
 from engine.budgets.scopes import Spender
 from engine.context.assembly import Assembler
+from engine.context.summarising import summaries
 from engine.costs.money import nusd
 from engine.costs.prices import Prices
 from engine.hotstate.budgets import RedisBudgets
@@ -72,9 +73,9 @@ def batches(offered: Offered) -> Batches:
     return Batches(parts, offered.notes, services.secrets.get, offered.stop, limit_s, offered.get(Budget))
 
 
-def assembler(offered: Offered) -> Assembler:  # noqa: ARG001 - every maker is given the offer
-    """What puts together the context of one attempt's calls."""
-    return Assembler()
+def assembler(offered: Offered) -> Assembler:
+    """What puts together the context of one attempt's calls; sources are summarised by what is cheapest."""
+    return Assembler(summaries=summaries(lambda: offered.get(Models)))
 
 
 def budget(offered: Offered) -> Budget:
