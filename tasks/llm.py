@@ -7,7 +7,7 @@ model answers is said by the step (``model``, ``needs``, ``quality``) or the arg
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -70,6 +70,7 @@ def complete(
     model: ModelId | None = None,
     max_output_tokens: Tokens = 1024,
     temperature: Temperature | None = 0.0,
+    wider: list[Pieces] | None = None,
 ) -> Completed:
     """Put a question to a model.
 
@@ -93,11 +94,13 @@ def complete(
         Tokens that it may write, thinking included. What a budget holds back follows from it.
     temperature
         0 for the likeliest answer. Models that take none are not given one.
+    wider
+        More pieces, a list for each time that a check says that context was wanting.
 
     Raises
     ------
     Permanent
-        If there is no such model or key, or the text does not fit the model.
+        If there is no such model or key, the text does not fit the model, or no answer passes the step's checks.
     Retryable
         If the provider stays busy or away, or its data does not meet the schema twice.
 
@@ -112,18 +115,28 @@ def complete(
     if (prompt is None) == (messages is None):
         raise Permanent("give either prompt or messages")
     if messages is not None:
-        put, passages = given_messages(messages), []
-        facts: dict[str, Any] = {}
+        question = Question("", given_messages(messages), {}, max_output_tokens, schema, temperature=temperature)
     else:
-        passages = passages_of(context, pieces, files)
-        put = messages_of(system, passages, prompt or "")
-        facts = {"question": prompt, "passages": passages, "text": prompt, "schema": schema}
-    kind = ("extract" if schema else "answer" if passages else "") if facts else ""
-    if kind == "extract":
-        facts["text"] = "\n\n".join([*(each["text"] for each in passages), prompt or ""])
-    question = Question(kind, put, facts, max_output_tokens, schema, temperature=temperature)
+        groups = [passages_of(context, pieces, files), *(passages_of(context, more) for more in wider or ())]
+        asked = Question("", (), {}, max_output_tokens, schema, temperature=temperature)
+        question = _over(asked, prompt or "", system, groups)
     answer, call = ask(context, question, model)
     return Completed(answer.text, answer.data, call)
+
+
+def _over(asked: Question, prompt: str, system: str, groups: Sequence[Sequence[Mapping[str, str]]]) -> Question:
+    """The question over the first group of passages, and over one more each time that it is widened."""
+    passages = [dict(each) for each in groups[0]]
+    text = "\n\n".join([*(each["text"] for each in passages), prompt]) if asked.schema else prompt
+    facts = {"question": prompt, "passages": passages, "text": text, "schema": asked.schema}
+    kind = "extract" if asked.schema else "answer" if passages else ""
+
+    def widened() -> Question | None:
+        if len(groups) == 1:
+            return None
+        return _over(asked, prompt, system, [[*groups[0], *groups[1]], *groups[2:]])
+
+    return replace(asked, kind=kind, messages=messages_of(system, passages, prompt), facts=facts, wider=widened)
 
 
 def extract_many(context: TaskContext, calls: list[dict[str, Any]]) -> list[Any]:

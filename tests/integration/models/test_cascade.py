@@ -17,8 +17,6 @@ from engine.plan.local import local_context
 from engine.plan.tasktype import TaskContext
 from settings import load
 from settings.economy.routing import ClassesSection
-from tasks.asking import Question, messages_of
-from tasks.asking import ask as asked_of
 from tasks.cascading import CheckFailed
 from tasks.llm import complete, extract
 from tests.services.metered import Metered
@@ -144,19 +142,16 @@ def test_escalation_is_bounded(server: SimulatedModels, context: Ask) -> None:
     assert server.calls == 2
 
 
-def test_what_a_judge_finds_wanting_in_context_is_widened_first(server: SimulatedModels, context: Ask) -> None:
+def test_what_wants_context_gets_more_before_another_model_is_asked(server: SimulatedModels, context: Ask) -> None:
     checks = [{"expression": "'needs_context' if output.total == 8 else true"}]
     server.models["small"] = replace(server.models["small"], pass_rate=0.0)
-    server.answer = lambda asked: '{"total": 7}'
-    server.wrong = lambda asked, right: right if "Full material" in asked.text else '{"total": 8}'
-
-    def question(text: str, wider: Any = None) -> Question:
-        return Question("extract", messages_of("Extract.", [{"text": text}], "The total?"), {}, 64, SCHEMA, wider=wider)
-
-    wider = iter([question("Full material")])
-    given, call = asked_of(context(check=checks), question("Part", lambda: next(wider, None)), None)
-    assert given.data == {"total": 7}
-    assert (call.model, call.tries) == (SMALL, 2)
+    server.wrong = lambda asked, right: right if "the rest" in asked.text else '{"total": 8}'
+    found = complete.task_type.function(
+        context(check=checks), prompt="The total?", pieces=["a part"], wider=[["more"], ["the rest"], ["too much"]],
+        schema=SCHEMA,
+    )  # fmt: skip
+    assert found.data == {"total": 7}
+    assert (found.call.model, found.call.tries) == (SMALL, 3)
     assert server.billed["big"].calls == 0
 
 
