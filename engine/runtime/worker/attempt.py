@@ -104,34 +104,22 @@ class Attempt:
 
 def run_attempt(attempt: Attempt, inputs: Inputs, observer: Observer) -> NodeReport | None:
     """Run one attempt, unless its result is kept; ``None`` if the node is no longer ours."""
+    masker, boundary = attempt.services.masker, None
+    ended: NodeReport | None
     try:
         arguments = prepare(attempt, inputs) if attempt.arguments is None else attempt.arguments
-        if not uses_cache(attempt, inputs):
-            return _tried(attempt, inputs, arguments, observer)
-        from engine.runtime.worker.caching import boundary_of  # lazy: most steps keep nothing
+        if uses_cache(attempt, inputs):
+            from engine.runtime.worker.caching import boundary_of  # lazy: most steps keep nothing
 
-        boundary = boundary_of(attempt, inputs, arguments)
-        served = boundary.enter()
-    except Exception as error:  # noqa: BLE001 - inputs that do not fit, storage away
-        return attempt.ended(*outcomes.of_engine(error, attempt.services.masker))
-    if served is not None:
-        return served
-    return boundary.leave(_tried(attempt, inputs, boundary.arguments, observer))
-
-
-def uses_cache(attempt: Attempt, inputs: Inputs) -> bool:
-    """Whether its step or task type says that results are kept, or become stale."""
-    care, kind = attempt.context.care, inputs.task_type
-    kept = care.caching is not False and (care.caching is not None or kind.cache is not None)
-    return bool(kept or care.invalidates or kind.invalidates)
-
-
-def _tried(attempt: Attempt, inputs: Inputs, arguments: dict[str, Any], observer: Observer) -> NodeReport | None:
-    masker = attempt.services.masker
-    try:
+            entered = boundary_of(attempt, inputs, arguments)
+            served = entered.enter()
+            if served is not None:
+                return served
+            boundary, arguments = entered, entered.arguments
         if attempt.delivery.effects == Effects.EXTERNAL:
             ask(attempt)
-        while True:
+        again = True
+        while again:
             if attempt.begun_at is None or attempt.tries:
                 begin(attempt)
             try:
@@ -143,21 +131,31 @@ def _tried(attempt: Attempt, inputs: Inputs, arguments: dict[str, Any], observer
                         attempt.context.stop_requested,
                         attempt.interruption,
                     )
-                break
             except BaseException as error:  # noqa: BLE001 - a body may raise SystemExit; the worker goes on
                 if isinstance(error, body.Interrupted) and error.abandoned:
                     attempt.services.recycle(f"{attempt.context.node} of {attempt.delivery.run_id} hangs in a thread")
                 outcome, info = outcomes.of_body(error, masker, stopped=attempt.stop())
-            if not wait_for_next_try(attempt, outcome, info):
-                return attempt.ended(outcome, info)
-            arguments = for_next_try(attempt, arguments)
-        return attempt.ended(Outcome.OK, result=packed(attempt, inputs, result))
+                again = wait_for_next_try(attempt, outcome, info)
+                if again:
+                    arguments = for_next_try(attempt, arguments)
+                else:
+                    ended = attempt.ended(outcome, info)
+            else:
+                again, ended = False, attempt.ended(Outcome.OK, result=packed(attempt, inputs, result))
     except NotOurs:
-        return None
+        ended = None
     except NotBegun as error:
-        return attempt.ended(Outcome.NOT_BEGUN, ErrorInfo("NotBegun", str(error)))
+        ended = attempt.ended(Outcome.NOT_BEGUN, ErrorInfo("NotBegun", str(error)))
     except Exception as error:  # noqa: BLE001 - inputs that do not fit, a result that is no JSON, storage away
-        return attempt.ended(*outcomes.of_engine(error, masker))
+        ended = attempt.ended(*outcomes.of_engine(error, masker))
+    return ended if boundary is None else boundary.leave(ended)
+
+
+def uses_cache(attempt: Attempt, inputs: Inputs) -> bool:
+    """Whether its step or task type says that results are kept, or become stale."""
+    care, kind = attempt.context.care, inputs.task_type
+    kept = care.caching is not False and (care.caching is not None or kind.cache is not None)
+    return bool(kept or care.invalidates or kind.invalidates)
 
 
 def for_next_try(attempt: Attempt, arguments: dict[str, Any]) -> dict[str, Any]:

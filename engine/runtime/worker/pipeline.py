@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.broker.failures import AttemptFailed
@@ -18,14 +17,14 @@ from engine.runtime.worker import outcomes
 from engine.runtime.worker.aside import Aside
 from engine.runtime.worker.attempt import STOPPING, Attempt, Inputs, run_attempt, shared_inputs
 from engine.runtime.worker.batch import is_batch, run_batch
-from engine.runtime.worker.claiming import Ready, claimed, prepared
+from engine.runtime.worker.claiming import claimed, prepared
 from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.prefetching import read_ahead
 from engine.runtime.worker.reports import DeliveryReports
 from engine.runtime.worker.segment import Segment
 from engine.runtime.worker.services import Services
 from engine.runtime.worker.starter import Starter
-from engine.wire import Delivery, NodeCall, NodeReport, Outcome, real_item
+from engine.wire import Delivery, NodeReport, Outcome, real_item
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,16 +70,18 @@ class Pipeline:
         with observer.delivering(reports):
             inputs = ready.inputs if ready else shared_inputs(services, work)
             if len(ours) > 1 and isinstance(inputs, Inputs) and is_batch(services, work):
-                ends = run_batch(services, work, ours, starter, inputs, observer)
+                for ended in run_batch(services, work, ours, starter, inputs, observer):
+                    _take(ended, reports, failed)
             else:
-                ends = _one_by_one(services, work, ours, starter, ready, inputs, observer)
-            for ended in ends:
-                if ended is None:
-                    reports.drop()
-                    continue
-                reports.add(ended)
-                if ended.outcome is not Outcome.OK:
-                    failed.append(ended)
+                for call in ours:
+                    attempt = ready.attempt if ready else Attempt.at(services, work, call, starter)
+                    if services.shutdown.is_set():
+                        ended = attempt.ended(Outcome.NOT_BEGUN, STOPPING)
+                    elif isinstance(inputs, Inputs):
+                        ended = run_attempt(attempt, inputs, observer)
+                    else:
+                        ended = attempt.ended(*outcomes.of_engine(inputs, services.masker))
+                    _take(ended, reports, failed)
             if held.then:
                 failed += Segment(services, observer, reports, starter).follow(work, ended, held.then)
         reports.close()
@@ -88,19 +89,14 @@ class Pipeline:
             raise AttemptFailed(_told(failed, len(ours)))
 
 
-def _one_by_one(
-    services: Services, work: Delivery, ours: Sequence[NodeCall], starter: Starter, ready: Ready | None,
-    inputs: Inputs | Exception, observer: Observer,
-) -> Iterator[NodeReport | None]:  # fmt: skip
-    """How each node of a delivery ended; ``None`` for one that is no longer ours."""
-    for call in ours:
-        attempt = ready.attempt if ready else Attempt.at(services, work, call, starter)
-        if services.shutdown.is_set():
-            yield attempt.ended(Outcome.NOT_BEGUN, STOPPING)
-        elif isinstance(inputs, Inputs):
-            yield run_attempt(attempt, inputs, observer)
-        else:
-            yield attempt.ended(*outcomes.of_engine(inputs, services.masker))
+def _take(ended: NodeReport | None, reports: DeliveryReports, failed: list[NodeReport]) -> None:
+    """A node ended; ``None`` for one that is no longer ours."""
+    if ended is None:
+        reports.drop()
+        return
+    reports.add(ended)
+    if ended.outcome is not Outcome.OK:
+        failed.append(ended)
 
 
 def _decoded(delivery: dict[str, Any]) -> Delivery | None:
