@@ -52,7 +52,7 @@ class Scheduling(BaseModel):
         "long enough to bridge a scheduler's takeover.",
     )
     chunk_s: float = Field(
-        default=0.1,
+        default=0.05,
         ge=0,
         le=60,
         description="Seconds of short work that travel in one message: a message costs a millisecond however little "

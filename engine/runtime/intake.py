@@ -11,8 +11,9 @@ from engine.wire import Report
 
 log = structlog.get_logger(__name__)
 
-_FEW_REPORTS, _MANY_OUT, _GATHER_S = 16, 64, 0.01
-"""Fewer reports than the first are waited upon for so long while more attempts than the second are out."""
+_FEW_NODES, _MANY_OUT, _GATHER_S = 16, 64, 0.01
+"""Reports of fewer nodes are given so long to become more while more attempts than the second are out."""
+_WEIGHT = 0.2
 
 
 class Intake:
@@ -27,25 +28,30 @@ class Intake:
     def __init__(self, shard: int, world: World, pace: Pace) -> None:
         self._shard, self._hot, self._sleep, self._batch = shard, world.hot, world.sleep, pace.batch
         self._redis_changes = 0
+        self._nodes_a_report = 1.0
         self.read_after = "0"
         self.unacknowledged: list[str] = []
         self.caught_up = False
 
-    def read(self, block_s: float, attempts_out: int, redis_changes: int) -> list[Report]:
+    def read(self, block_s: float, attempts_out: int, redis_changes: int, nodes: int | None = None) -> list[Report]:
         """The next reports, waiting at most ``block_s`` for the first. Raises ``Unavailable``.
 
-        At full load a few are given a moment to become many, for one commit.
+        At full load a few are given a moment to become many, for one commit. ``nodes`` is about how many of
+        them the reports may tell of; ``None`` for as many reports as a batch takes.
         """
         if redis_changes != self._redis_changes:
             self._redis_changes = redis_changes
             self.read_after = "0"  # a new stream's entries may have lower ids
         self.caught_up = False
+        most = self._batch if nodes is None else min(self._batch, max(1, int(nodes / self._nodes_a_report)))
         entries: Sequence[tuple[str, Report | None]]
-        entries = self._hot.read_reports(self._shard, self.read_after, self._batch, block_s)
-        if 0 < len(entries) < _FEW_REPORTS and attempts_out > _MANY_OUT:
+        entries = self._hot.read_reports(self._shard, self.read_after, most, block_s)
+        if 0 < _told(entries) < _FEW_NODES and len(entries) < most and attempts_out > _MANY_OUT:
             self._sleep(_GATHER_S)
-            entries = [*entries, *self._hot.read_reports(self._shard, entries[-1][0], self._batch, 0.0)]
-        self.caught_up = len(entries) < self._batch
+            entries = [*entries, *self._hot.read_reports(self._shard, entries[-1][0], most, 0.0)]
+        self.caught_up = len(entries) < most
+        if entries:
+            self._nodes_a_report += _WEIGHT * (max(1.0, _told(entries) / len(entries)) - self._nodes_a_report)
         reports: list[Report] = []
         for entry, report in entries:
             self.read_after = entry
@@ -60,3 +66,8 @@ class Intake:
         """What was read is committed: delete it. Raises ``Unavailable``."""
         self._hot.delete_reports(self._shard, self.unacknowledged)
         self.unacknowledged = []
+
+
+def _told(entries: Sequence[tuple[str, Report | None]]) -> int:
+    """Of how many nodes these reports tell, wake-ups and the like counting as one."""
+    return sum(max(1, len(report.nodes)) if report is not None else 1 for _, report in entries)

@@ -30,6 +30,7 @@ from engine.runtime.offspring import Offspring
 from engine.runtime.ports import RunRow
 from engine.runtime.prefetching import Prefetching
 from engine.runtime.rooms import Rooms
+from engine.runtime.tempo import Tempo
 from engine.runtime.translation import events_of
 from engine.runtime.values import Values
 from engine.runtime.world import Limits, Pace, World
@@ -89,6 +90,7 @@ class Leader:
         self._requests: deque[Request] = deque()
         self._effects: deque[Effect] = deque()
         self._intake = Intake(shard, world, pace)
+        self._tempo = Tempo(pace.dispatch)
         self._jumps = JumpWatch(world.clock)
         self._to_adopt: list[str] = []
         self._poll_at = self._inspect_at = float("-inf")
@@ -109,8 +111,8 @@ class Leader:
             log.warning("clock.jumped", shard=self._shard, seconds=jumped_s)
             self._core.clock_jumped(jumped_s)
         events = self._read()
+        now, nodes = self._world.clock.monotonic(), len(events)
         self._take_named()
-        now = self._world.clock.monotonic()
         if now >= self._poll_at:
             self._poll_at = now + self._pace.poll_s
             events += self._poll()
@@ -121,9 +123,10 @@ class Leader:
         self._decide(events)
         self._answer()
         self._tell_children()
-        self._dispatch()
+        nodes += self._dispatch(self._tempo.nodes(len(self._rows)) - nodes)
         if self._commit():
             self._after_commit()
+        self._tempo.took(self._world.clock.monotonic() - now, nodes)
 
     @property
     def idle(self) -> bool:
@@ -147,7 +150,8 @@ class Leader:
 
     def _read(self) -> list[Event]:
         try:
-            reports = self._intake.read(self._idle_s(), self._core.attempts_out(), self._inflight.redis_changes)
+            most = self._tempo.nodes(len(self._rows)) if self._world.clock.monotonic() < self._inspect_at else None
+            reports = self._intake.read(self._idle_s(), self._core.attempts_out(), self._inflight.redis_changes, most)
         except Unavailable as error:
             self._complain("redis.unavailable", error)
             self._full = False  # full would be no wait at all
@@ -255,22 +259,24 @@ class Leader:
             self._absorb(self._core.decide(events, self._world.clock.now()))
             self._answer()
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, most: int) -> int:
         if self._to_adopt:
-            return
+            return 0
         try:
             room = self._rooms.room(self._core)
         except Unavailable as error:
             self._complain("redis.unavailable", error)
-            return
-        chunks, verdict = self._core.dispatch(room, self._world.clock.now(), self._pace.dispatch)
+            return 0
+        most = max(most, self._tempo.at_least(self._core.attempts_out()))
+        chunks, verdict = self._core.dispatch(room, self._world.clock.now(), most)
         self._accounting.with_ceilings(verdict, self._core.runs)
         self._absorb(verdict)
-        self._full = sum(map(len, chunks)) >= self._pace.dispatch
+        self._full = (sent := sum(map(len, chunks))) >= most
         chunks = self._children.dispatched(chunks)
         self._inflight.add(chunks)
         for chunk in chunks:
             self._rooms.used(self._core.runs[chunk[0].run_id].step(chunk[0].step_no).task, len(chunk))
+        return sent
 
     def _absorb(self, verdict: Verdict) -> None:
         self._values.take_in(verdict.records, self._core.runs)

@@ -18,6 +18,8 @@ MESSAGE_S = 0.001
 """What a message of its own costs, however short its body: the broker's time."""
 NODE_S = 0.0002
 """What a node costs inside a chunk, however short its body: claim, begin, report."""
+MESSAGES_WORTH = 2
+"""Nodes are not shared out among slots in messages that hold less work than so many messages cost."""
 CHUNK_MOST = 1.5
 """How far a message may go past ``chunk_s``: two bodies of three quarters of it travel together."""
 UNKNOWN_S = 1.0
@@ -47,4 +49,5 @@ def chunk_size(plan: str, step: CompiledStep, odds: Odds, policy: Policy, at_han
         return 1
     by_time = round(policy.chunk_s / max(NODE_S, known_s))  # never past CHUNK_MOST
     by_slots = math.ceil(at_hand / max(1, slots * policy.chunks_a_slot))
-    return max(1, min(policy.chunk_max, by_time, by_slots))
+    worth_it = int(MESSAGES_WORTH * MESSAGE_S / max(NODE_S, known_s))
+    return max(1, min(policy.chunk_max, by_time, max(by_slots, worth_it)))

@@ -254,7 +254,7 @@ class Policy:
     losses_max: int = 3
     refusals_max: int = 50
     window_s: float = 5.0
-    chunk_s: float = 0.1
+    chunk_s: float = 0.05
     chunk_max: int = 500
     chunks_a_slot: int = 2
     page: int = 1000

@@ -48,10 +48,11 @@ def accept_stale_attempts(patch: Patch) -> None:
 
 
 def publish_before_the_commit(patch: Patch) -> None:
-    def dispatch(leader: Leader) -> None:
-        kept(leader)
+    def dispatch(leader: Leader, most: int) -> int:
+        sent = kept(leader, most)
         with contextlib.suppress(Unavailable):
             leader._inflight.send()
+        return sent
 
     kept = Leader._dispatch
     patch.setattr(Leader, "_dispatch", dispatch)

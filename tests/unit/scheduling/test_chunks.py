@@ -27,9 +27,9 @@ def test_nodes_of_unknown_duration_travel_alone() -> None:
     assert {len(chunk) for chunk in run.send_chunks()} == {1}
 
 
-def test_short_nodes_travel_in_chunks_of_a_tenth_of_a_second() -> None:
+def test_short_nodes_travel_in_chunks_of_a_twentieth_of_a_second() -> None:
     sizes = [len(chunk) for chunk in wide().send_chunks(TWO_SLOTS)]
-    assert max(sizes) == 100
+    assert max(sizes) == 50
     assert sum(sizes) == 998
 
 
@@ -38,6 +38,13 @@ def test_a_chunk_never_leaves_a_slot_without_work() -> None:
     for placement in run.send(TWO_SLOTS, 2):
         run.tell(Reported("r", 0, NodeReport(placement.item, 1, Outcome.OK, '{"v":1}', begun_at=NOW, ended_at=NOW)))
     assert [len(chunk) for chunk in run.send_chunks(TWO_SLOTS)] == [10, 10, 10, 10]
+
+
+def test_a_few_short_nodes_share_one_message_though_another_slot_is_idle() -> None:
+    run = OneRun(plan_of(replace(step(0), for_each=list(range(12)))))
+    for placement in run.send(TWO_SLOTS, 2):
+        run.tell(Reported("r", 0, NodeReport(placement.item, 1, Outcome.OK, '{"v":1}', begun_at=NOW, ended_at=NOW)))
+    assert [len(chunk) for chunk in run.send_chunks(TWO_SLOTS)] == [10]
 
 
 def test_long_nodes_and_external_ones_travel_alone() -> None:

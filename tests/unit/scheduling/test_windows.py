@@ -56,10 +56,10 @@ def test_a_fan_out_fills_the_window_in_any_case() -> None:
 
 
 def test_short_nodes_wait_until_a_full_window_takes_a_whole_message_of_them() -> None:
-    run = run_of(replace(step(0), for_each=list(range(5000))), body_s=1 / 128)
+    run = run_of(replace(step(0), for_each=list(range(5000))), body_s=1 / 138)
     sent = run.send(TWO_SLOTS, most=10_000)
     ended = 0
     while not (chunks := run.send_chunks(TWO_SLOTS)):
         run.end(sent[ended])
         ended += 1
-    assert [len(chunk) for chunk in chunks] == [13]
+    assert [len(chunk) for chunk in chunks] == [7]
