@@ -32,6 +32,7 @@ def scheduler(session: Session, lifeline: int | None) -> None:
       FLYWHEEL_DATABASE_URL=postgresql://… FLYWHEEL_REDIS_URL=rediss://… flywheel scheduler
     """
     settings = with_redis(session.settings)
+    _check_economy(settings)
     if lifeline is not None:
         follow_parent(lifeline, _PARENTLESS_GRACE_S)
     stop = threading.Event()
@@ -61,6 +62,7 @@ def worker(
       flywheel worker --queues io,speculative,prefetch --concurrency 32
     """
     settings = with_redis(session.settings)
+    _check_economy(settings)
     if lifeline is not None:
         follow_parent(lifeline, _PARENTLESS_GRACE_S)
     served = _served(queues, settings)
@@ -84,6 +86,14 @@ def _served(queues: str | None, settings: Settings) -> tuple[str, ...]:
             f"add one with FLYWHEEL_QUEUES={','.join((*settings.queues, *unknown))}"
         )
     return served
+
+
+def _check_economy(settings: Settings) -> None:
+    """Raise ``SettingsError`` at the start rather than in a body."""
+    if settings.economy is not None:
+        from settings.economy import load_economy  # lazy: most installations have no such file
+
+        load_economy(settings.economy)
 
 
 def with_redis(settings: Settings) -> Settings:

@@ -65,7 +65,13 @@ class Stack:
         ------
         Unavailable
             If Redis cannot be started, or another owner's stack does not come up.
+        SettingsError
+            If what the installation says of models and money does not hold: each child would die of it.
         """
+        if self._given.economy is not None:
+            from settings.economy import load_economy  # lazy: most installations have no such file
+
+            load_economy(self._given.economy)
         self._own = self.home.own()
         try:
             if self._own is None:

@@ -28,8 +28,9 @@ class Secrets:
         text = resolve_secret(self._settings, name)
         if text is None:
             raise Permanent(
-                f"there is no secret {name!r}: set FLYWHEEL_SECRET_{name.upper()} where workers run, "
-                "or put a file of that name into FLYWHEEL_SECRETS_DIR"
+                # No colon after the name: logs mask what follows one, as if it were the secret.
+                f"there is no secret {name!r} where workers run; set FLYWHEEL_SECRET_{name.upper()} there, or put a "
+                "file of that name into FLYWHEEL_SECRETS_DIR"
             )
         self._masker.add(text)
         return text

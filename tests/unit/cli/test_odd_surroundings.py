@@ -141,3 +141,18 @@ def test_a_worker_that_leaves_tells_the_queues_it_leaves_alone() -> None:
     assert unserved("io.1", serving) == ["gpu"]
     assert unserved("io.2", serving) == []
     assert unserved("io.3", serving) == []
+
+
+@pytest.mark.parametrize("arguments", [("run", "any"), ("up",), ("worker",), ("scheduler",)])
+def test_what_an_installation_says_of_money_is_read_before_anything_starts(
+    arguments: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "economy.yaml").write_text("budgets: {run: {max_usd: -3}}\n")
+    monkeypatch.setenv("FLYWHEEL_ECONOMY", "economy.yaml")
+    if arguments[0] in ("worker", "scheduler"):
+        monkeypatch.setenv("FLYWHEEL_REDIS_URL", "redis://127.0.0.1:9/0")
+    done = flywheel(*arguments, stdout=os.devnull)
+    assert done.returncode == 2, done.stderr
+    assert "budgets.run.max_usd: Input should be greater than 0" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(folder.glob(".flywheel/logs/*.log")), "nothing was started"

@@ -6,9 +6,10 @@ import base64
 
 import pytest
 
+from engine.errors import Permanent
 from engine.runtime.masking import Masker
-from engine.runtime.worker.secrets import resolve
-from settings import MASK
+from engine.runtime.worker.secrets import Secrets, resolve
+from settings import MASK, Settings
 
 SECRET = 's3cr&t/"x"+'
 
@@ -61,3 +62,11 @@ def test_only_what_the_plan_wrote_as_a_secret_is_resolved() -> None:
         "list": ["B", "secret://c"],
         "data": {"deep": "secret://d"},
     }
+
+
+def test_what_to_do_about_a_missing_secret_is_not_masked() -> None:
+    with pytest.raises(Permanent) as raised:
+        Secrets(Settings(), Masker()).get("openai_api_key")
+    told = str(raised.value)
+    assert "FLYWHEEL_SECRET_OPENAI_API_KEY" in told
+    assert Masker().mask(told) == told
