@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from engine.models.choosing import Choice
     from engine.models.classes import Classed
     from engine.models.request import Answer, Message
+    from tasks.cascading import Answering
 
 PROMPT_VERSION = "1"
 """Version of the instructions below; cached answers to others are not given."""
@@ -37,8 +38,6 @@ ModelId = Annotated[str, Field(min_length=3, max_length=200)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Pieces = list[str | dict[str, Any]]
 """Context: a text, or ``{text, source}``. Never a path: whoever supplies data could have any file read."""
-
-_ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +93,16 @@ def ask(context: TaskContext, question: Question, model: str | None) -> tuple[An
     Permanent
         There is no such model or key, or no price of it is known; ``CheckFailed`` if no answer passes.
     """
+    if question.purpose != "answer" or question.kind == "many":
+        return put(context, question, _choice(context, question, model, (), {}))
+    return answering(context, question, model).run()
+
+
+def answering(context: TaskContext, question: Question, model: str | None) -> Answering:
+    """What asks ``question`` until an answer passes the checks of its step, and looks at answers."""
     from engine.models.service import Models
     from tasks.cascading import Answering
 
-    if question.purpose != "answer" or question.kind == "many":
-        return put(context, question, _choice(context, question, model, (), {}))
     models = context.service(Models)
     name = _class(context, question).name
 
@@ -106,7 +110,7 @@ def ask(context: TaskContext, question: Question, model: str | None) -> tuple[An
         return _choice(context, asked, model if asked.purpose == "answer" else None, tried, facts)
 
     pinned = bool(model or context.care.model)
-    return Answering(context, question, models, models.policy.of(name), name, pinned, put, choose).run()
+    return Answering(context, question, models, models.policy.of(name), name, pinned, put, choose)
 
 
 def put(context: TaskContext, question: Question, choice: Choice) -> tuple[Answer, Called]:
@@ -270,19 +274,6 @@ def messages_of(
         Message("user", material, stable=not own),
         Message("user", question),
     )
-
-
-def given_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Messages as a plan writes them: ``{role, text}``, and ``stable`` where the shared part ends."""
-    from engine.models.request import Message
-
-    made = []
-    for place, message in enumerate(messages, 1):
-        role, text = message.get("role", "user"), message.get("text", message.get("content"))
-        if role not in _ROLES or not isinstance(text, str):
-            raise Permanent(f"message {place} needs a text, and a role of {', '.join(_ROLES)}")
-        made.append(Message(role, text, bool(message.get("stable"))))
-    return tuple(made)
 
 
 def _material(passage: Mapping[str, str]) -> str:

@@ -150,7 +150,7 @@ class Answering:
             return answer
         self.calls.append(call)
         entry = self.models.entry()
-        verdict = self._look(answer)
+        verdict = self.looked(answer.text, answer.data, answer.model)
         self._remember(answer, verdict)
         if verdict.passed is not None and entry is not None and answer.cached in ("none", "miss"):
             self._leave(answer, verdict, entry)
@@ -186,19 +186,17 @@ class Answering:
                 break
         return max(answers, key=lambda answer: self._verdict(answer).score or 0.0)
 
-    def _look(self, answer: Answer) -> Verdict:
-        from engine.models.checks import Looker
+    def looked(self, text: str, data: Any, model: str) -> Verdict:
+        """What the checks say of an answer of ``model``."""
+        from engine.models.checks import UNKNOWN, Looker
 
         if not self.checks:
-            return Looker("", self._unasked, self._command).verdict((), answer.text, answer.data, {})
+            return UNKNOWN
         looker = Looker(
-            self.context.idempotency_key, lambda check, text: self._judge(check, text, answer.model), self._command
+            self.context.idempotency_key, lambda check, said: self._judge(check, said, model), self._command
         )
         inputs = {name: value for name, value in self.question.facts.items() if name != "schema"}
-        return looker.verdict(self.checks, answer.text, answer.data, inputs)
-
-    def _unasked(self, check: Check, text: str) -> Judged:
-        raise AssertionError(f"no check, so no judge: {check} {text[:20]}")
+        return looker.verdict(self.checks, text, data, inputs)
 
     def _judge(self, check: Check, text: str, answered_by: str) -> Judged:
         from engine.models.checks import Judged

@@ -25,20 +25,21 @@ from tasks.asking import (
     Tokens,
     ask,
     chosen,
-    given_messages,
     messages_of,
     passages_of,
 )
-from tasks.llm_many import alone, in_groups, is_local, together
+from tasks.conversations import conversation_of, fitted
+from tasks.llm_many import alone, in_groups, is_local, passing, together
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What a model wrote; ``data`` is its data where a schema was given."""
+    """What a model wrote; ``data`` where a schema was given; ``masked`` is how many tool results were left out."""
 
     text: str
     data: Any
     call: Called
+    masked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ class Embedded:
     model: str
 
 
+_ROOM = 0.95
+"""Of a model's context: counts of models whose vocabulary is not public are a few percent off."""
+
+
 @task("llm.complete", effects="none", queue="io")
 def complete(
     context: TaskContext,
@@ -71,6 +76,7 @@ def complete(
     max_output_tokens: Tokens = 1024,
     temperature: Temperature | None = 0.0,
     wider: list[Pieces] | None = None,
+    max_context_tokens: Annotated[int, Field(ge=100, le=10_000_000)] | None = None,
 ) -> Completed:
     """Put a question to a model.
 
@@ -85,7 +91,8 @@ def complete(
     files
         Files to answer from, below ``file_roots``.
     messages
-        A whole conversation, ``{role, text}``, instead of ``prompt``, ``system``, ``pieces`` and ``files``.
+        A whole conversation, ``{role, text}``, instead of ``prompt``, ``system``, ``pieces`` and ``files``; with
+        ``calls`` (``{id, name, arguments}``) of an assistant, and ``role: tool`` with ``call_id`` for what a tool gave.
     schema
         JSON Schema that the answer has to meet; it is then in ``data``. Repaired once if it does not.
     model
@@ -96,6 +103,8 @@ def complete(
         0 for the likeliest answer. Models that take none are not given one.
     wider
         More pieces, a list for each time that a check says that context was wanting.
+    max_context_tokens
+        Tokens that ``messages`` may take; what the model takes by default. Old tool results are left out beyond it.
 
     Raises
     ------
@@ -114,14 +123,21 @@ def complete(
     """
     if (prompt is None) == (messages is None):
         raise Permanent("give either prompt or messages")
+    masked = 0
     if messages is not None:
-        question = Question("", given_messages(messages), {}, max_output_tokens, schema, temperature=temperature)
+        put = conversation_of(messages)
+        question = Question("", put, {}, max_output_tokens, schema, temperature=temperature)
+        if any(message.role == "tool" for message in put):
+            reader = chosen(context, model, question).model
+            room = int(reader.context_tokens * _ROOM) - min(max_output_tokens, reader.output_tokens)
+            put, masked = fitted(context, put, reader.id, room, max_context_tokens)
+            question = replace(question, messages=put)
     else:
         groups = [passages_of(context, pieces, files), *(passages_of(context, more) for more in wider or ())]
         asked = Question("", (), {}, max_output_tokens, schema, temperature=temperature)
         question = _over(asked, prompt or "", system, groups)
     answer, call = ask(context, question, model)
-    return Completed(answer.text, answer.data, call)
+    return Completed(answer.text, answer.data, call, masked)
 
 
 def _over(asked: Question, prompt: str, system: str, groups: Sequence[Sequence[Mapping[str, str]]]) -> Question:
@@ -152,7 +168,8 @@ def _read(context: TaskContext, calls: Sequence[Mapping[str, Any]]) -> list[Any]
     told = f"{_EXTRACT} {first.get('instructions') or ''}"
     texts, tokens = [each["text"] for each in calls], first.get("max_output_tokens") or 512
     given, call = together(context, told, texts, first["schema"], min(tokens, 512), model)
-    return [said if isinstance(said, Exception) else Extracted(said, call) for said in given]
+    found = [said if isinstance(said, Exception) else Extracted(said, call) for said in given]
+    return passing(context, calls, found, lambda result: result.data, extract.task_type.function)
 
 
 _EXTRACT = "Extract the data that is asked for from the material. Leave out or null what it does not say."

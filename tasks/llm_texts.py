@@ -24,7 +24,7 @@ from tasks.asking import (
     passages_of,
     total,
 )
-from tasks.llm_many import alone, in_groups, is_local, together
+from tasks.llm_many import alone, in_groups, is_local, passing, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,15 @@ def _classified(context: TaskContext, calls: Sequence[Mapping[str, Any]]) -> lis
     instructions = _instructions(described, first.get("otherwise"), first.get("instructions") or "")
     told = f"{instructions}\nSay for each how sure you are, from 0 to 1."
     given, call = together(context, told, [each["text"] for each in calls], form, 24, model)
-    return [
+    found = [
         said if isinstance(said, Exception) else Classified(said["label"], said["confidence"], "", call)
         for said in given
     ]
+    return passing(context, calls, found, _label_of, classify.task_type.function)
+
+
+def _label_of(result: Classified) -> dict[str, Any]:
+    return {"label": result.label, "confidence": result.confidence}
 
 
 @task("llm.classify", effects="none", queue="io", many=classify_many)

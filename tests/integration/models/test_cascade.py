@@ -18,7 +18,7 @@ from engine.plan.tasktype import TaskContext
 from settings import load
 from settings.economy.routing import ClassesSection
 from tasks.cascading import CheckFailed
-from tasks.llm import complete, extract
+from tasks.llm import complete, extract, extract_many
 from tests.services.metered import Metered
 from tests.services.models import Asked, Simulated, SimulatedModels
 
@@ -201,3 +201,19 @@ def test_a_review_has_a_poor_answer_revised_once(server: SimulatedModels, contex
     found = complete.task_type.function(of, prompt="Write.")
     assert found.text == "good now"
     assert "A reviewer says of that answer: as it is" in server.log[-1].prompt
+
+
+def test_items_of_a_batch_that_fail_are_asked_for_alone(server: SimulatedModels, context: Ask) -> None:
+    def together(asked: Asked) -> str:
+        if "Below are items" not in asked.text:
+            return '{"total": 7}'
+        answers = [{"id": number, "answer": {"total": 7 if number < 3 else 8}} for number in (1, 2, 3)]
+        return json.dumps({"answers": answers})
+
+    server.answer = together
+    server.models["small"] = replace(server.models["small"], pass_rate=1.0)
+    calls = [{"text": f"item {number}", "schema": SCHEMA} for number in range(3)]
+    found = extract_many(context(check=[IS_RIGHT]), calls)
+    assert [each.data for each in found] == [{"total": 7}] * 3
+    assert [each.call.score for each in found] == [1.0] * 3
+    assert server.calls == 2
