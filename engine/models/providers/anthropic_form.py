@@ -125,6 +125,10 @@ def arguments_of(model: Model, request: Request) -> dict[str, Any]:
             {"name": each.name, "description": each.description, "input_schema": dict(each.parameters)}
             for each in request.tools
         ]
+    elif used := dict.fromkeys(call.name for message in request.messages for call in message.calls):
+        # It refuses calls of tools that are not declared; none is to be called any more.
+        arguments["tools"] = [{"name": name, "input_schema": {"type": "object"}} for name in used]
+        arguments["tool_choice"] = {"type": "none"}
     if request.stop:
         arguments["stop_sequences"] = list(request.stop)
     if model.temperature and request.temperature is not None:

@@ -14,7 +14,8 @@ from engine.models.service import Models
 from engine.plan.local import local_context
 from engine.plan.tasktype import TaskContext
 from settings import load
-from tasks.asking import given_messages, messages_of, passages_of
+from tasks.asking import messages_of, passages_of
+from tasks.conversations import conversation_of
 from tasks.llm import complete, embed
 from tasks.llm_texts import classify, summarise
 from tasks.llm_verdicts import judge, vote
@@ -61,6 +62,15 @@ def test_the_ledger_says_how_much_of_the_passages_an_answer_used(context: TaskCo
     assert (second.context_tokens, second.cited_tokens) == (0, None)
 
 
+def test_a_conversation_that_is_too_long_is_shortened_and_that_is_said(context: TaskContext) -> None:
+    given = "a result of many words " * 100
+    calls = [{"id": "1", "name": "look", "arguments": {}}]
+    turn = [{"role": "assistant", "calls": calls}, {"role": "tool", "call_id": "1", "text": given}]
+    messages = [{"text": "Go."}, *turn, {"text": "And now?"}]
+    assert complete.task_type.function(context, messages=messages).masked == 0
+    assert complete.task_type.function(context, messages=messages, max_context_tokens=400).masked == 1
+
+
 def test_data_cannot_name_files_to_read(context: TaskContext, tmp_path: Path) -> None:
     (tmp_path / "private.txt").write_text("hidden")
     with pytest.raises(Permanent, match="piece 1 of the context is neither a text nor"):
@@ -70,8 +80,8 @@ def test_data_cannot_name_files_to_read(context: TaskContext, tmp_path: Path) ->
 
 def test_messages_need_a_known_role() -> None:
     with pytest.raises(Permanent, match="message 1"):
-        given_messages([{"role": "root", "text": "x"}])
-    assert given_messages([{"text": "x", "stable": True}])[0].stable
+        conversation_of([{"role": "root", "text": "x"}])
+    assert conversation_of([{"text": "x", "stable": True}])[0].stable
 
 
 def test_a_question_about_files_is_answered_with_its_source(context: TaskContext, tmp_path: Path) -> None:
