@@ -21,7 +21,7 @@ from engine.clock import Clock
 from engine.costs.entry import Entry
 from engine.costs.money import shown, usd
 from engine.errors import BudgetExhausted, Cancelled, Unavailable
-from engine.hotstate.budgets import CLOSED, DIMENSIONS, EXHAUSTED, OK, Amounts, Answer, Record, RedisBudgets
+from engine.hotstate.budgets import CLOSED, DIMENSIONS, EXHAUSTED, OK, Amounts, Answer, Record, RedisBudgets, Scope
 from engine.plan.care import NO_CARE, Care
 from settings.economy.budgets import Budgets
 
@@ -93,7 +93,7 @@ class Budget:
     ) -> None:
         self._till, self._who, self._care, self._stop, self._begun = till, who, care, stop, begun
         self._key = (who.token, who.attempt_name)
-        self._ceiling_nusd = attempt_ceiling_nusd(care.budget, care.run_budget, till.settings)
+        self._ceiling_nusd = attempt_ceiling_nusd(care.budget, care.run_budget, till.settings, care.above)
         self._count = 0
 
     def reserve(self, ceiling_nusd: int, tokens: int, facts: Mapping[str, Any]) -> Reservation:
@@ -134,7 +134,7 @@ class Budget:
         holds = self._till.holdings.of(self._key)
         while True:
             now = self._till.clock.now()
-            scopes = scopes_of(self._who, self._care.budget, self._care.run_budget, self._till.settings, now)
+            scopes = self._scopes(now)
             buckets = buckets_of(self._who, self._till.settings)
             names = tuple(bucket.name + f"={bucket.capacity_nusd}" for bucket in buckets)
             record = Record(
@@ -167,8 +167,7 @@ class Budget:
         Kept in Redis alone: where it is lost, nothing comes back until budgets are counted anew from the ledger, which
         has the cost by then. Nothing in a plan says how much comes back.
         """
-        at = self._till.clock.now()
-        scopes = scopes_of(self._who, self._care.budget, self._care.run_budget, self._till.settings, at)
+        scopes = self._scopes(self._till.clock.now())
         record = Record(
             entry_id, "s", 0, Amounts(ceiling_nusd, tokens), tuple(scope.name for scope in scopes), (),
             self._who.shard, self._who.attempt_name,
@@ -181,9 +180,7 @@ class Budget:
 
     def left(self) -> Left:
         """What may still be reserved, by the scope that has least left; prompts may be told. Raises ``Unavailable``."""
-        scopes = scopes_of(
-            self._who, self._care.budget, self._care.run_budget, self._till.settings, self._till.clock.now()
-        )
+        scopes = self._scopes(self._till.clock.now())
         limited = [scope for scope in scopes if any(part is not None for part in scope.limit)]
         used = self._till.redis.used([scope.name for scope in limited])
         least: list[int | None] = [self._ceiling_nusd - self._till.holdings.spent(self._key).nusd, None, None, None]
@@ -196,6 +193,10 @@ class Budget:
                     least[number] = left if before is None else min(before, left)
         nusd, tokens, calls, ms = least
         return Left(None if nusd is None else usd(nusd), tokens, calls, None if ms is None else ms / 1000)
+
+    def _scopes(self, at: float) -> tuple[Scope, ...]:
+        care = self._care
+        return scopes_of(self._who, care.budget, care.run_budget, self._till.settings, at, care.above)
 
     def _end(self, holds: AttemptHolds, record: Record, spent: Amounts, entry: str) -> None:
         self._till.holdings.settle(self._key, holds, record.id, spent, entry)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.errors import Unavailable
@@ -38,8 +39,8 @@ class AttemptHolds:
 class Holdings:
     """The attempts of this process that hold or have spent something."""
 
-    def __init__(self, redis: RedisBudgets) -> None:
-        self._redis = redis
+    def __init__(self, redis: RedisBudgets, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._redis, self._monotonic = redis, monotonic
         self._attempts: dict[AttemptKey, AttemptHolds] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -68,7 +69,7 @@ class Holdings:
             elif holds.gen != gen:
                 holds.gen = ""  # Redis was lost between the two: all of it is told again
             holds.records[record.id] = record
-            holds.over[record.id] = time.monotonic() + live_s
+            holds.over[record.id] = self._monotonic() + live_s
 
     def settle(self, key: AttemptKey, holds: AttemptHolds, record_id: str, spent: Amounts, entry: str) -> None:
         """A call ended: an empty ``entry`` gives all of it back. Never raises: what Redis cannot be told, it is later.
@@ -100,39 +101,46 @@ class Holdings:
         while True:
             time.sleep(_LOOK_S)
             with self._lock:
-                attempts = list(self._attempts.items())
-                if not attempts:
+                if not self._attempts:
                     self._thread = None
                     return
-            try:
-                gen = self._redis.generation()
-            except Unavailable:
-                continue
-            for key, holds in attempts:
-                if holds.unsettled or (gen and holds.gen != gen):
-                    with holds.lock:
-                        self._tell(key, holds)
+            self.look()
+
+    def look(self) -> None:
+        """Tell Redis again what it does not know, if it can be reached."""
+        with self._lock:
+            attempts = list(self._attempts.items())
+        try:
+            gen = self._redis.generation()
+        except Unavailable:
+            return
+        for key, holds in attempts:
+            if holds.unsettled or (gen and holds.gen != gen):
+                with holds.lock:
+                    self._tell(key, holds)
 
     def _tell(self, key: AttemptKey, holds: AttemptHolds) -> None:
         """Bring Redis up to date with one attempt, as far as it can be reached."""
         try:
+            known = bool(holds.unsettled)
             for record_id in list(holds.unsettled):
                 record = holds.records[record_id]
                 answer = self._redis.settle(holds.gen, key[0], record_id, record.amounts, record.entry)
+                known = known and answer == OK  # Redis answered for this very generation
                 if answer == MOVED:
                     break
                 if answer in (OK, GONE):
                     holds.unsettled.discard(record_id)
                     if not record.entry:
                         del holds.records[record_id]
-            gen = self._redis.generation()
+            gen = "" if known else self._redis.generation()
             if gen and gen != holds.gen:
                 self._announce(key, holds, gen)
         except Unavailable as error:
             _LOG.warning("budgets of %s cannot be told to Redis: %s", key[1], error)
 
     def _announce(self, key: AttemptKey, holds: AttemptHolds, gen: str) -> None:
-        now = time.monotonic()
+        now = self._monotonic()
         for record_id in [i for i, record in holds.records.items() if record.state == "s" and not record.entry]:
             del holds.records[record_id]  # given back while Redis did not know of it
         told = [(record, max(0, int((holds.over[i] - now) * 1000))) for i, record in holds.records.items()]

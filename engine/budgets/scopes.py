@@ -5,6 +5,7 @@ Reads nothing and decides nothing: plan and settings say the limits, the clock i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
@@ -17,6 +18,8 @@ from engine.plan.care import Limits as PlanLimits
 from settings.economy.budgets import Budgets, Limits, Periods
 
 DAY_S = 86_400
+Above = Sequence[tuple[str, BudgetClause | None]]
+"""Runs above a run, the nearest first, each with what its plan or an operator allowed it."""
 ATTEMPT = "attempt"
 
 
@@ -86,14 +89,20 @@ def period_scopes(tenant: str | None, at: float, zone: str, limits: Periods | No
 
 
 def scopes_of(
-    who: Spender, step: PlanLimits | None, run: BudgetClause | None, settings: Budgets, at: float
+    who: Spender, step: PlanLimits | None, run: BudgetClause | None, settings: Budgets, at: float, above: Above = ()
 ) -> tuple[Scope, ...]:
-    """Every scope of a call at the epoch second ``at``, the narrowest first: that is the one a refusal names."""
+    """Every scope of a call at the epoch second ``at``, the narrowest first: that is the one a refusal names.
+
+    What a run spends is spent by those ``above`` it too.
+    """
     tenant = settings.tenants.get(who.tenant, settings.tenant)
     session = settings.sessions.get(f"{who.tenant}/{who.session}") or settings.sessions.get(who.session)
     return (
         Scope(task_scope(who.run_id, who.step_no), plan_limit(step)),
-        Scope(run_scope(who.run_id), limit_of(settings.run) if run is None else plan_limit(run)),
+        *(
+            Scope(run_scope(run_id), limit_of(settings.run) if clause is None else plan_limit(clause))
+            for run_id, clause in ((who.run_id, run), *above)
+        ),
         Scope(session_scope(who.tenant, who.session), limit_of(session or settings.session)),
         Scope(tenant_scope(who.tenant), limit_of(tenant)),
         *period_scopes(who.tenant, at, settings.time_zone, tenant),
@@ -135,9 +144,15 @@ def plan_limit(limits: PlanLimits | None) -> Limit:
     )
 
 
-def attempt_ceiling_nusd(step: PlanLimits | None, run: BudgetClause | None, settings: Budgets) -> int:
-    """The most that one attempt may spend: the least of the step's, the run's and the installation's limit."""
-    stated = (plan_limit(step).nusd, (limit_of(settings.run) if run is None else plan_limit(run)).nusd)
+def attempt_ceiling_nusd(
+    step: PlanLimits | None, run: BudgetClause | None, settings: Budgets, above: Above = ()
+) -> int:
+    """The most that one attempt may spend: the least of the limits of its step, its runs and the installation."""
+    runs = (run, *(clause for _, clause in above))
+    stated = (
+        plan_limit(step).nusd,
+        *((limit_of(settings.run) if each is None else plan_limit(each)).nusd for each in runs),
+    )
     return min([int(settings.attempt_max_usd * 10**9), *(limit for limit in stated if limit is not None)])
 
 

@@ -149,6 +149,8 @@ class Care:
         Limits of the step and of the run, as ``Limits`` and ``Budget`` have them.
     caching
         ``False`` forbids it, ``None`` leaves it to the task type.
+    above
+        The runs above its own, the nearest first, each with its limits; ``None`` leaves them to the installation.
     cheaper
         How many tiers below the usual this attempt is to go, because money ran short.
     deadline_s
@@ -167,6 +169,7 @@ class Care:
     batch: Batch | None = None
     cheaper: int = 0
     deadline_s: float | None = None
+    above: tuple[tuple[str, Budget | None], ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | None) -> Care:
@@ -187,6 +190,7 @@ class Care:
             batch=_maybe(Batch, data.get("batch")),
             cheaper=data.get("cheaper", 0),
             deadline_s=data.get("deadline_s"),
+            above=tuple((run_id, _maybe(Budget, clause)) for run_id, clause in data.get("above") or ()),
         )
 
 

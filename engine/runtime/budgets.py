@@ -35,6 +35,7 @@ from engine.dag.compiled import CompiledStep
 from engine.errors import Unavailable
 from engine.hotstate.budgets import Amounts, Bucket, Record, RedisBudgets, Scope
 from engine.plan.care import Care
+from engine.runtime.caring import Caring
 from engine.runtime.ports import HotState
 from engine.scheduling.events import Verdict
 from engine.scheduling.records import Dispatched, Noted
@@ -53,6 +54,7 @@ class Books(Protocol):
     """What SQL knows; ``engine.store.budgets.BudgetBooks``."""
 
     def by_step(self) -> list[tuple[str, int, Sums]]: ...
+    def above(self) -> dict[str, str | None]: ...
     def by_session(self, since: float | None = None) -> list[tuple[str, str, Sums]]: ...
     def out(self) -> list[Out]: ...
     def stored(self, ids: Iterable[str]) -> set[str]: ...
@@ -85,7 +87,7 @@ class Accounting:
         self._suspects: set[str] = set()
         self._ledgered: dict[str, list[str]] = {}
 
-    def with_ceilings(self, verdict: Verdict, runs: Mapping[str, LiveRun]) -> None:
+    def with_ceilings(self, verdict: Verdict, runs: Mapping[str, LiveRun], caring: Caring) -> None:
         """Journal, with each attempt that may spend, the most that it can."""
         if self._accounts is None:
             return
@@ -94,11 +96,8 @@ class Accounting:
                 run = runs[record.run_id]
                 step = run.step(record.step_no)
                 if spends(step):
-                    said = dict(step.care or {})
-                    if run.budget.max_nusd is not None:
-                        said["run_budget"] = {"max_usd": run.budget.max_nusd / 1e9}
-                    care = Care.from_json(said)
-                    ceiling = attempt_ceiling_nusd(care.budget, care.run_budget, self._accounts.settings)
+                    care = Care.from_json(caring.care(run, step))
+                    ceiling = attempt_ceiling_nusd(care.budget, care.run_budget, self._accounts.settings, care.above)
                     verdict.records[place] = replace(record, ceiling_nusd=ceiling)
 
     def look(self, caught_up: bool) -> list[Noted]:
@@ -146,7 +145,8 @@ class Accounting:
         out = {_name(each): each for each in accounts.books.out() if each.begun}
         accounts.redis.write_sums(gen, self._sums(accounts, now), self._levels(accounts, now))
         stored = accounts.books.stored(accounts.redis.announced(gen))
-        unknown = {name: self._at_ceiling(accounts, each, now) for name, each in out.items()}
+        above = accounts.books.above()
+        unknown = {name: self._at_ceiling(accounts, each, now, above) for name, each in out.items()}
         if accounts.redis.open(gen, stored, unknown):
             self._opened, self._unknown = gen, accounts.redis.unknown(gen)
             log.info("budgets.counted", shard=self._shard, unknown=len(self._unknown))
@@ -157,9 +157,11 @@ class Accounting:
         def count(name: str, spent: Sums) -> None:
             sums[name] = sums.get(name, Amounts()).plus(Amounts(*spent))
 
+        above = accounts.books.above()
         for run_id, step_no, spent in accounts.books.by_step():
             count(task_scope(run_id, step_no), spent)
-            count(run_scope(run_id), spent)
+            for each in _line(run_id, above):
+                count(run_scope(each), spent)
         for tenant, session, spent in accounts.books.by_session():
             count(session_scope(tenant, session), spent)
             count(tenant_scope(tenant), spent)
@@ -191,9 +193,10 @@ class Accounting:
             levels[Bucket(bucket_name(owner), capacity, int(burst.refill_usd_per_h * 10**9))] = capacity - spent
         return levels
 
-    def _at_ceiling(self, accounts: Accounts, out: Out, now: float) -> Record:
+    def _at_ceiling(self, accounts: Accounts, out: Out, now: float, above: Mapping[str, str | None]) -> Record:
         who = Spender(out.run_id, out.step_no, out.item, out.attempt, out.tenant, out.session, "", self._shard)
-        scopes = tuple(scope.name for scope in scopes_of(who, None, None, accounts.settings, now))
+        runs = [(run_id, None) for run_id in _line(out.run_id, above)[1:]]
+        scopes = tuple(scope.name for scope in scopes_of(who, None, None, accounts.settings, now, runs))
         return Record("?", "o", 0, Amounts(out.ceiling_nusd), scopes, (), self._shard, who.attempt_name)
 
     def _settle_unknown(self, accounts: Accounts) -> list[Noted]:
@@ -253,6 +256,14 @@ def looked(accounting: Accounting, caught_up: bool) -> list[Noted]:
 def spends(step: CompiledStep) -> bool:
     """Whether a step's bodies may make calls that cost."""
     return step.care is not None or step.task.startswith(_MODEL_TASKS)
+
+
+def _line(run_id: str, above: Mapping[str, str | None]) -> list[str]:
+    """A run and those above it, the nearest first."""
+    line = [run_id]
+    while (parent := above.get(line[-1])) is not None:
+        line.append(parent)
+    return line
 
 
 def _period_starts(now: float, zone: str) -> tuple[float, float, float]:

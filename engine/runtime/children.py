@@ -18,6 +18,7 @@ from engine.runtime.offspring import Birth, Offspring
 from engine.runtime.ports import ChildEnd, ChildOf, NewChild, RunRow
 from engine.runtime.world import World
 from engine.scheduling.events import Cascaded, ChildEnded, Chunk, Event, NodeId, SeenRunning, StopAttempts, Verdict
+from engine.scheduling.exhaustion import OVER_BUDGET
 from engine.scheduling.records import RunChanged, RunState
 from engine.scheduling.state import LiveRun
 from engine.wire import ErrorInfo, NodeReport, Outcome
@@ -262,8 +263,11 @@ class Children:
             )
             return [ChildEnded(run.id, parent.step_no, report)]
         if end.row.state is not RunState.SUCCEEDED:
+            short = end.row.reason.startswith(OVER_BUDGET)
             what = f"run {end.row.id} {end.row.state}: {end.row.reason}"
-            return [_failed(parent, what, retryable=False if end.row.state is RunState.CANCELLED else None)]
+            if short and run.budget.stopped:
+                what = f"{end.row.reason} (run {end.row.id})"  # this run's money was short: not tried in vain
+            return [_failed(parent, what, retryable=False if short or end.row.state is RunState.CANCELLED else None)]
         if child.kind is ChildKind.LOOP:
             begun_at = active.begun_at if active.begun_at is not None else end.row.created_at
             try:

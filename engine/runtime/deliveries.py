@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from engine.dag.compiled import CompiledStep
 from engine.errors import UsageError
 from engine.plan.tasktype import Effects
 from engine.runtime.answers import Answers, facts_of
+from engine.runtime.caring import Caring
 from engine.runtime.ports import RunRow
 from engine.runtime.values import Values
 from engine.scheduling.ahead import comes_too_soon
@@ -27,7 +26,7 @@ class Deliveries:
     """Makes deliveries; what the nodes of a step share is made once.
 
     ``mark_after_s`` says of a run's step how long its bodies may run before they are reported as begun, ``ahead``
-    where its body finds what was read ahead for it.
+    where its body finds what was read ahead for it; ``caring`` says what travels of how its calls are made.
     Both methods may raise ``Unavailable`` (try again later) and ``UsageError`` (it can never be made).
     """
 
@@ -39,6 +38,7 @@ class Deliveries:
         retry_in_worker_max_s: float,
         mark_after_s: Callable[[LiveRun, int], float | None],
         ahead: Callable[[LiveRun, int], Ahead | None],
+        caring: Caring,
     ) -> None:
         self._values = values
         self._answers = answers
@@ -46,6 +46,7 @@ class Deliveries:
         self._retry_in_worker_max_s = retry_in_worker_max_s
         self._mark_after_s = mark_after_s
         self._ahead = ahead
+        self._caring = caring
         self._shared: dict[tuple[str, int, int | None], tuple[Value, Value]] = {}
 
     def make(
@@ -62,7 +63,7 @@ class Deliveries:
             timeout_s=step.timeout_s, retry=self._retry_rule(run, step_no, nodes[0].item),
             mark_after_s=self._mark_after_s(run, step_no),
             ahead=None if step.fanned or nodes[0].item < 0 else self._ahead(run, step_no),
-            care=_care(run, step),
+            care=self._caring.care(run, step),
         )  # fmt: skip
 
     def ahead_of(self, run: LiveRun, row: RunRow, step_no: int, token: str, epoch: str, limits: Prefetch) -> Delivery:
@@ -98,7 +99,7 @@ class Deliveries:
                     head, step_no=no, path=step.path, fanned=False, task=step.task, effects=step.effects, nodes=(call,),
                     with_=with_, shared=shared, timeout_s=step.timeout_s, retry=self._retry_rule(run, no, call.item),
                     given=given, mark_after_s=self._mark_after_s(run, no), follows=comes_too_soon(run, no),
-                    care=_care(run, step),
+                    care=self._caring.care(run, step),
                 )
             )  # fmt: skip
             inside.add(no)
@@ -167,13 +168,3 @@ class Deliveries:
                 break
             waits_s.append(wait_s)
         return RetryRule(tuple(waits_s), self._retry_in_worker_max_s, step.retry.on) if waits_s else None
-
-
-def _care(run: LiveRun, step: CompiledStep) -> dict[str, Any] | None:
-    """What the step says of its calls, with what was decided of the run's budget since."""
-    care = dict(step.care) if step.care is not None else {}
-    if run.budget.cheaper:
-        care["cheaper"] = run.budget.cheaper
-    if run.budget.max_nusd is not None:
-        care["run_budget"] = {**care.get("run_budget", {}), "max_usd": run.budget.max_nusd / 1e9}
-    return care or None

@@ -19,6 +19,7 @@ from engine.errors import Unavailable
 from engine.runtime import faults
 from engine.runtime.answers import Answers
 from engine.runtime.budgets import Accounting, looked
+from engine.runtime.caring import Caring
 from engine.runtime.children import Children
 from engine.runtime.credibility import judged
 from engine.runtime.deliveries import Deliveries
@@ -79,7 +80,8 @@ class Leader:
         runs, rows = self._core.runs, self._rows
         self._prefetching = Prefetching(shard, epoch, world, runs, rows, self._core.prefetch_left_s)
         waits = (pace.retry_in_worker_max_s, self._core.mark_after_s, self._prefetching.ahead)
-        self._deliveries = Deliveries(self._values, self._answers, shard, *waits)
+        self._caring = Caring(runs, rows)
+        self._deliveries = Deliveries(self._values, self._answers, shard, *waits, self._caring)
         self._inflight = Inflight(shard, epoch, world, pace, self._deliveries, runs, rows)
         self._rooms = Rooms(shard, world, limits)
         offspring = Offspring(self._values, self._answers, world.clock)
@@ -269,7 +271,7 @@ class Leader:
             return 0
         most = max(most, self._tempo.at_least(self._core.attempts_out()))
         chunks, verdict = self._core.dispatch(room, self._world.clock.now(), most)
-        self._accounting.with_ceilings(verdict, self._core.runs)
+        self._accounting.with_ceilings(verdict, self._core.runs, self._caring)
         self._absorb(verdict)
         self._full = (sent := sum(map(len, chunks))) >= most
         chunks = self._children.dispatched(chunks)

@@ -162,7 +162,8 @@ class Core:
         return self._outstanding.pools
 
     def _turn(self, now: float) -> Turn:
-        return Turn(now, self._policy, self._ready, self._outstanding, self._odds, self._timers, self._urgency)
+        shared = (self._policy, self._ready, self._outstanding, self._odds, self._timers, self._urgency)
+        return Turn(now, *shared, runs=self.runs)
 
     def _apply(self, turn: Turn, event: Event) -> None:
         if isinstance(event, TimePassed):
@@ -262,7 +263,7 @@ def _begin_asked(turn: Turn, run: LiveRun, event: BeginAsked) -> None:
     allowed = active is not None and active.attempt == event.attempt and run.state is not RunState.CANCELLING
     if allowed and active is not None and active.begun_at is None:
         active.begun_at = turn.now
-        turn.record(Begun(run.id, event.step_no, event.item, event.attempt, event.worker, turn.now))
+        turn.record(Begun(run.id, event.step_no, real_item(event.item), event.attempt, event.worker, turn.now))
     turn.effect(Grant(event.token, allowed))
 
 

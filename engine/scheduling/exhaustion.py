@@ -1,6 +1,7 @@
 """What becomes of a run whose budget is used up: it stops, asks an operator, or goes on cheaper.
 
 The choice is the plan's, the installation's, or what an operator answered. Each is told once, with figures.
+A limit of a run above is that run's to decide on, and binds all below it.
 ``stop`` finishes what is paid: nodes whose calls are refused end as skipped, the others go on. ``ask`` pauses the
 run, so that it holds no slot, until there is an answer or none in time. ``cheaper`` lets what follows be done by
 less, and stops where that is refused too. A limit that has room again by itself is waited for and decides nothing.
@@ -34,20 +35,25 @@ def met(turn: Turn, run: LiveRun, no: int, report: NodeReport, active: Active) -
         return max(_AGAIN_S, error.delay_s or 0.0) if error is not None else _AGAIN_S, ""
     if facts.get("scope") == _ONE_ATTEMPT:
         return None, why
-    if run.budget.stopped:
-        return None, f"{OVER_BUDGET}{why}"
-    choice = _choice(turn, run)
-    if choice == "ask" and run.state in (RunState.RUNNING, RunState.PAUSED):
-        if run.budget.asked is None:
-            _ask(turn, run, no, why, facts)
-        return 0.0, ""
-    if choice == "cheaper":
-        if active.dispatched_at <= run.budget.cheaper_since:
-            return 0.0, ""  # it went out before that was decided
-        if run.budget.cheaper < CHEAPER_MOST:
-            _go_cheaper(turn, run, no, why, facts)
+    line = _line(turn, run, str(facts.get("scope", "")))
+    owner, place = line[-1], no if len(line) == 1 else None
+    if not (run.budget.stopped or owner.budget.stopped):
+        choice = _choice(turn, owner)
+        if choice == "ask" and owner.state in (RunState.RUNNING, RunState.PAUSED):
+            if owner.budget.asked is None:
+                _ask(turn, owner, place, why, facts)
+            elif owner.state is RunState.RUNNING:
+                _pause(turn, owner, why)  # it was resumed with a run above it, and nobody has answered
             return 0.0, ""
-    _stop(turn, run, no, why, facts)
+        if choice == "cheaper":
+            if active.dispatched_at <= owner.budget.cheaper_since:
+                return 0.0, ""  # it went out before that was decided
+            if owner.budget.cheaper < CHEAPER_MOST:
+                _go_cheaper(turn, owner, place, why, facts)
+                return 0.0, ""
+    for each in line:
+        if not each.budget.stopped:
+            _stop(turn, each, no if each is run else None, why, facts)
     return None, f"{OVER_BUDGET}{why}"
 
 
@@ -94,7 +100,18 @@ def restored(turn: Turn, run: LiveRun) -> None:
         turn.timers.add(run.budget.asked["until"], run.id, *BUDGET_ANSWER)
 
 
-def _ask(turn: Turn, run: LiveRun, no: int, why: str, facts: dict[str, Any]) -> None:
+def _line(turn: Turn, run: LiveRun, scope: str) -> list[LiveRun]:
+    """The run, and those above it up to the one whose limit is met; the run alone if the limit is no other run's."""
+    line = [run]
+    while f"run/{line[-1].id}" != scope:
+        above = turn.runs.get(line[-1].parent or "")
+        if above is None:
+            return [run]
+        line.append(above)
+    return line
+
+
+def _ask(turn: Turn, run: LiveRun, no: int | None, why: str, facts: dict[str, Any]) -> None:
     timeout_s = _clause(turn, run).get("ask_timeout")
     until = None if timeout_s is None else turn.now + float(timeout_s)
     _set(turn, run, asked={"at": turn.now, "until": until, "why": why, **facts})
@@ -102,11 +119,15 @@ def _ask(turn: Turn, run: LiveRun, no: int, why: str, facts: dict[str, Any]) -> 
         turn.timers.add(until, run.id, *BUDGET_ANSWER)
     _tell(turn, run, no, f"waits for an operator: {why}", {"choice": "ask", "until": until, **facts})
     if run.state is RunState.RUNNING:
-        run.state, run.reason = RunState.PAUSED, f"{WAITS_FOR_APPROVAL}{why}"
-        turn.record(RunChanged(run.id, run.state, run.reason, turn.now, run.partial))
+        _pause(turn, run, why)
 
 
-def _go_cheaper(turn: Turn, run: LiveRun, no: int, why: str, facts: dict[str, Any]) -> None:
+def _pause(turn: Turn, run: LiveRun, why: str) -> None:
+    run.state, run.reason = RunState.PAUSED, f"{WAITS_FOR_APPROVAL}{why}"
+    turn.record(RunChanged(run.id, run.state, run.reason, turn.now, run.partial))
+
+
+def _go_cheaper(turn: Turn, run: LiveRun, no: int | None, why: str, facts: dict[str, Any]) -> None:
     run.partial = True
     level = run.budget.cheaper + 1
     _set(turn, run, cheaper=level, cheaper_since=turn.now)
@@ -114,7 +135,7 @@ def _go_cheaper(turn: Turn, run: LiveRun, no: int, why: str, facts: dict[str, An
     _tell(turn, run, no, f"goes on cheaper, by {level}: {why}", {"choice": "cheaper", "level": level, **facts})
 
 
-def _stop(turn: Turn, run: LiveRun, no: int, why: str, facts: dict[str, Any]) -> None:
+def _stop(turn: Turn, run: LiveRun, no: int | None, why: str, facts: dict[str, Any]) -> None:
     run.partial = True
     _set(turn, run, stopped=why)
     turn.record(RunChanged(run.id, run.state, run.reason, turn.now, partial=True))

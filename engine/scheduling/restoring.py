@@ -28,6 +28,7 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
     progress = [StepProgress() for _ in plan.steps]
     run = LiveRun(row.id, plan, row.priority, row.state, progress, row.deadline_at, row.reason, row.partial)
     run.depth = row.parent.depth if row.parent is not None else 0
+    run.parent = row.parent.run_id if row.parent is not None else None
     run.ending = ending_of(row.reason)
     run.budget = RunBudget.from_json(row.budget)
     run.read_steps = _read_steps(plan)

@@ -163,7 +163,8 @@ class LiveRun:
     """A run that has not ended.
 
     ``ending`` is the final state that a run in ``cancelling`` is bound for; ``depth`` is how many runs
-    are above this one; ``read_steps`` are the steps whose results something in the plan may ask for;
+    are above this one, ``parent`` the id of the nearest; ``read_steps`` are the steps whose results something in
+    the plan may ask for;
     ``extra_numbers`` are the highest numbers given to extra attempts (``engine.scheduling.extras``);
     ``bet_at`` are the steps at which a bet was made (``engine.scheduling.bets``), ``guessing`` says of each
     bet that is out on a guess the number of the step whose output is guessed.
@@ -195,6 +196,7 @@ class LiveRun:
     stopping: int = 0
     outputs_asked: bool = False
     budget: RunBudget = RunBudget()
+    parent: str | None = None
 
     def step(self, no: int) -> CompiledStep:
         """The compiled step of that number."""

@@ -277,9 +277,11 @@ def finish(turn: Turn, run: LiveRun, outputs: str | None, missing: tuple[str, ..
     if blamed and not reached:
         state, reason = RunState.FAILED, "failed: " + ", ".join(blamed[:5]) + (", …" if len(blamed) > 5 else "")
     elif not any(progress.state is StepState.SUCCEEDED for progress in run.steps):
-        state, reason = RunState.FAILED, "no step ran: nothing was done"
+        why = f"over budget: {run.budget.stopped}" if run.budget.stopped else "no step ran: nothing was done"
+        state, reason = RunState.FAILED, why
     elif not produced:
-        state, reason = RunState.FAILED, "no output: every step that the outputs refer to was skipped"
+        why = "no output: every step that the outputs refer to was skipped"
+        state, reason = RunState.FAILED, f"over budget: {run.budget.stopped}; {why}" if run.budget.stopped else why
     elif reached:
         lacking = f"; partial: no value for {', '.join(missing)}" if missing else ""
         state, reason = RunState.SUCCEEDED, run.reason + lacking

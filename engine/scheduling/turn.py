@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.scheduling.events import Effect, Request, Verdict
@@ -64,6 +65,8 @@ class Turn:
     verdict: Verdict = field(default_factory=Verdict)
     moved: dict[str, LiveRun] = field(default_factory=dict)
     """Runs with news in this turn."""
+    runs: Mapping[str, LiveRun] = field(default_factory=dict)
+    """All that are in memory."""
 
     def record(self, record: Record) -> None:
         """Journal this."""

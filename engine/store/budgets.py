@@ -45,12 +45,18 @@ class BudgetBooks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def above(self) -> dict[str, str | None]:
+        """The runs that have not ended and all below them, each with the run right above it."""
+        tree = _open_trees()
+        with self._database.reading("read which runs lie below others") as connection:
+            return {row[0]: row[1] for row in connection.execute(select(tree.c.id, tree.c.parent_run))}
+
     def by_step(self) -> list[tuple[str, int, Sums]]:
-        """Run, step and what it used, of runs that have not ended."""
+        """Run, step and what it used, of runs that have not ended and of all below them."""
+        tree = _open_trees()
         chosen = (
             select(LEDGER.c.run_id, LEDGER.c.step_no, *_sums())
-            .select_from(LEDGER.join(RUN, RUN.c.id == LEDGER.c.run_id))
-            .where(text(f"run.{NOT_FINAL}"))
+            .select_from(LEDGER.join(tree, tree.c.id == LEDGER.c.run_id))
             .group_by(LEDGER.c.run_id, LEDGER.c.step_no)
         )
         with self._database.reading("read what runs have spent") as connection:
@@ -113,6 +119,12 @@ class BudgetBooks:
                     key: (sums.get(key, (0, 0, 0, 0)), key in sums or over[key] in _TOLD) for key in page if key in over
                 }
         return found
+
+
+def _open_trees() -> Any:
+    """Runs that have not ended and, ended or not, all below them."""
+    tree = select(RUN.c.id, RUN.c.parent_run).where(text(NOT_FINAL)).cte("tree", recursive=True)
+    return tree.union(select(RUN.c.id, RUN.c.parent_run).join(tree, RUN.c.parent_run == tree.c.id))
 
 
 def _sums() -> tuple[Any, ...]:

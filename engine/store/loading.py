@@ -18,7 +18,7 @@ from engine.store.writing import ATTEMPT, COMMAND, NODE, RUN, STEP
 from engine.wire import Outcome
 
 _TRIES = (Outcome.FAILED.value, Outcome.TIMED_OUT.value)
-_UNKNOWN = (Outcome.LOST.value, Outcome.INFRASTRUCTURE.value, Outcome.CANCELLED.value)
+_UNKNOWN = tuple(each.value for each in (Outcome.LOST, Outcome.INFRASTRUCTURE, Outcome.CANCELLED, Outcome.OVER_BUDGET))
 _EXTRA = frozenset(kind.value for kind in AttemptKind if kind.extra)
 _ITEMS_A_QUERY = 500
 _RUN_COLUMNS = tuple(

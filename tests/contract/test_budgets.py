@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.costs.entry import Entry
 from engine.costs.usage import Usage
+from engine.dag.compiled import CompiledPlan
 from engine.scheduling.records import (
     AttemptEnded,
     AttemptKind,
@@ -14,6 +15,7 @@ from engine.scheduling.records import (
     RunChanged,
     RunState,
 )
+from engine.scheduling.snapshot import ChildOf, NewChild, RunRow
 from engine.store.approvals import waiting
 from engine.store.budgets import BudgetBooks, Out
 from engine.store.journal import SqlJournal
@@ -42,6 +44,28 @@ def test_sums_are_of_steps_sessions_and_times(journal: SqlJournal, runs: RunStor
     journal.commit(0, epoch, [RunChanged(run_id, RunState.FAILED, "failed", AT)])
     assert books.by_step() == []
     assert len(books.by_session()) == 1
+
+
+def test_what_runs_below_spent_counts_as_long_as_the_run_above_lives(
+    journal: SqlJournal, runs: RunStore, epoch: int, run_id: str
+) -> None:
+    row = runs.get(run_id)
+    for name, above in (("below", run_id), ("lowest", "below")):
+        child = RunRow(
+            name, row.tenant, row.session, row.plan_name, row.plan_version, '{"v":{}}', 0, RunState.PENDING, "", AT,
+            parent=ChildOf(above, 1, 0, 1),
+        )  # fmt: skip
+        journal.start_children(0, epoch, [NewChild(child, CompiledPlan("p", row.plan_version, ()), {})])
+    journal.commit(0, epoch, [
+        Noted("lowest", 1, 0, 1, (call(0),)),
+        RunChanged("lowest", RunState.SUCCEEDED, "complete", AT),
+        RunChanged("below", RunState.SUCCEEDED, "complete", AT),
+    ])  # fmt: skip
+    books = BudgetBooks(journal.database)
+    assert books.above() == {run_id: None, "below": run_id, "lowest": "below"}
+    assert books.by_step() == [("lowest", 1, (5_000_000_000, 110, 1, 1500))]
+    journal.commit(0, epoch, [RunChanged(run_id, RunState.SUCCEEDED, "complete", AT)])
+    assert (books.above(), books.by_step()) == ({}, [])
 
 
 def test_attempts_that_are_out_are_known_with_their_ceiling(

@@ -84,6 +84,7 @@ def _figures(outcome: Outcome) -> Counter[str]:
     )  # fmt: skip
     told.update({f"ahead_{name}": number for name, number in outcome.read_ahead.items()})
     told.update(f"runs_{state}" for state in outcome.states)
+    told.update({f"spent_{name}": number for name, number in outcome.spent.items()})
     told.update({f"early_{name}": number for name, number in outcome.early.items()})
     return told
 

@@ -326,6 +326,9 @@ class Audit:
         other = expected.journal.runs[run_id]
         if any(early.is_early(self._sim.plan_of(each)) for each in self._tree(self.line(run_id)[-1])):
             return  # what is stopped depends on what was faster
+        tree = self._tree(self.line(run_id)[-1])
+        if any(world.spending.was_short(each) for world in (self._sim, expected) for each in tree):
+            return  # and so does who is paid first
         tainted = self._tainted(run_id)
         lines = [self._sim.journal.runs[each] for each in self.line(run_id)]
         cut_short = any(each.state is RunState.CANCELLED or each.reason == "deadline passed" for each in lines)

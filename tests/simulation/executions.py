@@ -21,6 +21,7 @@ from engine.wire import (
     ErrorInfo,
     NodeCall,
     NodeReport,
+    Note,
     Outcome,
     Prefetched,
     Report,
@@ -57,6 +58,8 @@ class Execution:
         self.tries: list[Try] = []
         self.used: Prefetched | None = None
         self.views: dict[int, Any] = {}
+        self.notes: list[Note] = []
+        self.output: Any = None
 
     @property
     def name(self) -> str:
@@ -96,6 +99,7 @@ class Execution:
         for place, (part, call) in enumerate(ours):
             reached = part is self.head or not part.follows or (node is not None and node.outcome is Outcome.OK)
             self.delivery, self.call, self.begun_at, self.tries, self.used = part, call, None, [], None
+            self.notes = []
             if reached:
                 node = yield from self._attempt()
             else:
@@ -114,10 +118,11 @@ class Execution:
     def _send(self, held: list[NodeReport], *, last: bool) -> Work:
         report, names = self._report(ReportKind.DONE, *held), [self._name_of(each) for each in held]
         yield from self.worker.insist(lambda: self.sim.redis.report(report, names, last=last))
+        if last:
+            self.sim.spending.reported(self.worker, self.head.token)
 
     def _keep(self, part: Delivery, node: NodeReport) -> None:
-        output = unpack(orjson.loads(node.result or "null"), self.sim.artefacts)
-        self.views[part.step_no] = {"output": output, "state": "succeeded", "error": None, "count": 1, "failed": 0}
+        self.views[part.step_no] = {"output": self.output, "state": "succeeded", "error": None, "count": 1, "failed": 0}
 
     def _name_of(self, node: NodeReport) -> str:
         return f"{node.step_no}:{node.item}"
@@ -189,6 +194,7 @@ class Execution:
             self.sim.audit.results[execution] = (
                 self.delivery.run_id, self.delivery.step_no, real_item(self.call.item),
             )  # fmt: skip
+            self.output = ended.result
             return self._ended(Outcome.OK, result=orjson.dumps(pack(ended.result, self.sim.artefacts)).decode())
 
     def _begin(self) -> Work:
@@ -209,6 +215,10 @@ class Execution:
         if told.ahead is not None and not self.tries:
             self.used = yield from taken(self, inputs)
             seconds = max(0.001, seconds - (self.used.seconds if self.used else 0.0))
+        if self.sim.spending.on and self.sim.plan_of(told.run_id).steps[told.step_no].care is not None:
+            over = yield from self.sim.spending.calls(self)
+            if over is not None:
+                return bodies.Ending(over[0], 0.0, error=over[1])
         left_s, marked = seconds, told.effects == "external"
         mark_s = BEGUN_MARK_S if told.mark_after_s is None else min(BEGUN_MARK_S, told.mark_after_s)
         while left_s > 0:
@@ -264,7 +274,7 @@ class Execution:
     def _ended(self, outcome: Outcome, error: ErrorInfo | None = None, result: str | None = None) -> NodeReport:
         return NodeReport(
             self.call.item, self.call.attempt, outcome, result, error, tuple(self.tries), self.begun_at,
-            self.sim.driver.wall, prefetched=self.used,
+            self.sim.driver.wall, prefetched=self.used, notes=tuple(self.notes),
         )  # fmt: skip
 
     def _report(self, kind: ReportKind, *nodes: NodeReport) -> Report:

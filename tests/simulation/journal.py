@@ -18,6 +18,7 @@ from engine.scheduling.records import (
     Duplicate,
     NodeFinished,
     NodesSkipped,
+    Noted,
     PermitsGone,
     Record,
     RunChanged,
@@ -40,7 +41,7 @@ from engine.wire import Outcome
 from tests.simulation.driver import Driver, Violation
 
 NodeKey = tuple[str, int, int]
-_UNKNOWN = (Outcome.LOST, Outcome.INFRASTRUCTURE, Outcome.CANCELLED)
+_UNKNOWN = (Outcome.LOST, Outcome.INFRASTRUCTURE, Outcome.CANCELLED, Outcome.OVER_BUDGET)
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Attempt:
     error_type: str = ""
     recorded: int = 0
     repeated: bool = False
+    ceiling_nusd: int | None = None
 
 
 @dataclass(slots=True)
@@ -81,6 +83,7 @@ class SimJournal:
     epoch: int = 0
     owner: str = ""
     lease_until: float = -1.0
+    ledger: dict[str, tuple[tuple[str, int, int, int], dict[str, Any]]] = field(default_factory=dict)
     kinds: dict[Key, LearnedRow] = field(default_factory=dict)
     commits: int = 0
     log: list[tuple[Record, ...]] = field(default_factory=list)
@@ -242,10 +245,15 @@ class SimJournal:
             case Dispatched():
                 row = self._attempt(record)
                 row.kind, row.queue, row.dispatched_at = record.kind, record.queue, record.at
+                row.ceiling_nusd = record.ceiling_nusd
             case Begun():
                 self._attempt(record).begun_at = record.at
             case AttemptEnded():
                 self._attempt_ended(record)
+            case Noted():
+                for _, data in record.notes:
+                    key = (record.run_id, record.step_no, record.item, record.attempt)
+                    self.ledger.setdefault(data["id"], (key, data))
             case Duplicate():
                 self.duplicates += 1
             case CommandHandled():

@@ -15,6 +15,7 @@ from typing import Any
 from engine.errors import Unavailable
 from engine.runtime.ports import PermitView, WorkerInfo
 from engine.wire import Report, prefetch_field
+from tests.simulation.budgets import BudgetData
 from tests.simulation.driver import Driver, Violation
 
 Permit = tuple[str, str, str, str, float]
@@ -36,6 +37,7 @@ class Data:
     workers: dict[str, tuple[WorkerInfo, float]] = field(default_factory=dict)
     buckets: dict[str, tuple[float, float]] = field(default_factory=dict)
     ahead: dict[str, tuple[bytes, float]] = field(default_factory=dict)  # what was read, and until when it is there
+    budgets: BudgetData = field(default_factory=BudgetData)
     fence: int = 0
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import Unavailable
+from engine.runtime.budgets import Accounts
 from engine.runtime.service import ShardService
 from engine.runtime.world import World
 from tests.simulation.driver import SimClock, Violation
@@ -74,10 +76,19 @@ class SimScheduler:
             journal=Door(self, sim.journal, sim.reach_journal), hot=Door(self, sim.redis, sim.redis.reach),
             publisher=Door(self, sim.broker, sim.redis.reach), artefacts=sim.artefacts, clock=SimClock(sim.driver),
             compiled=sim.plans.__getitem__, new_token=lambda: sim.unique("t"), sleep=self._sleep,
+            budgets=self._budgets(),
         )  # fmt: skip
         owner = f"{self.name}.{self.lives}"
         self.service = ShardService(0, owner, world, sim.pace, sim.policy, sim.limits)
         sim.driver.after(0.0, self.step, self._ticket)
+
+    def _budgets(self) -> Accounts | None:
+        accounts = self.sim.spending.accounts
+        if accounts is None:
+            return None
+        redis = Door(self, accounts.redis, self.sim.redis.reach)
+        books = Door(self, accounts.books, self.sim.reach_journal)
+        return replace(accounts, redis=redis, books=books)  # type: ignore[arg-type]
 
     def kill(self) -> None:
         """SIGKILL between two steps."""

@@ -16,11 +16,12 @@ from typing import Any
 
 import orjson
 
+from engine.budgets import holdings
 from engine.dag.compiled import CompiledPlan
 from engine.errors import Unavailable
 from engine.learning.knowledge import Knowledge
+from engine.runtime import budgets, inflight, inspection, leader, learning, newcomers, prefetching, server, service
 from engine.runtime import faults as fault_points
-from engine.runtime import inflight, inspection, leader, learning, newcomers, prefetching, server, service
 from engine.runtime.ports import CommandRow, NewChild, RunRow
 from engine.runtime.world import Limits, Pace, Rate
 from engine.scheduling.records import AttemptKind, Record, RunState
@@ -37,6 +38,7 @@ from tests.simulation.journal import SimJournal
 from tests.simulation.plans import QUEUES, plan_with_segments, random_plan, with_bets, with_child_runs
 from tests.simulation.redis import Data, SimRedis
 from tests.simulation.schedulers import SimScheduler
+from tests.simulation.spending import Spending
 from tests.simulation.workers import SimWorker
 
 PATIENCE_S = 1800.0
@@ -63,6 +65,7 @@ class Simulation:
         self.redis.acknowledged = self.audit.acknowledged
         self.copies = Copies(self)
         self.readings = ahead.Readings(self)
+        self.spending = Spending(self)
         self.workers: list[SimWorker] = []
         self.schedulers: list[SimScheduler] = []
         self.plans: dict[str, CompiledPlan] = {}
@@ -172,6 +175,7 @@ class Simulation:
                 self.plans[version] = with_bets(random.Random(f"{self.seed}/{version}/bets"), self.plans[version])
             self._end_early(version)
             self._read_ahead(version)
+            self._spend(version)
             deadline_at = EPOCH + chance.uniform(1.0, 40.0) if chance.random() < 0.1 else None
             row = RunRow(
                 run_id, "default", "main", "random", version, '{"v":{}}', chance.choice((0, 0, 5)), RunState.PENDING,
@@ -214,6 +218,14 @@ class Simulation:
             self.plans[each] = ahead.with_prefetches(chance, self.plans[each])
         self.plans[version] = with_the_same_below(self.plans[version], self.plans)
 
+    def _spend(self, version: str) -> None:
+        """In some worlds bodies make calls that cost."""
+        if not self.spending.on:
+            return
+        for each in [name for name in self.plans if name == version or name.startswith(f"{version}.")]:
+            self.plans[each] = self.spending.with_budgets(each, self.plans[each])
+        self.plans[version] = with_the_same_below(self.plans[version], self.plans)
+
     def _born(self, child: NewChild) -> None:
         self.seeds_of_runs[child.row.id] = zlib.crc32(child.row.id.encode())
         self.driver.note("journal", f"starts {child.row.id} for {child.row.parent}")
@@ -248,6 +260,7 @@ class Simulation:
             self.driver.note("journal", str(record)[:230])
         self.copies.committed(record)
         self.readings.committed(record)
+        self.spending.committed(record)
 
     def _woken(self) -> None:
         for scheduler in self.schedulers:
@@ -323,6 +336,7 @@ class Outcome:
     runs: int
     states: tuple[str, ...]
     early: dict[str, int]
+    spent: dict[str, int]
 
 
 def _adopted(journal: SimJournal) -> int:
@@ -335,7 +349,7 @@ def _adopted(journal: SimJournal) -> int:
 def _engine_in(sim: Simulation) -> Iterator[None]:
     """The engine's fault points and logs lead into ``sim``."""
     quiet = _Log(sim)
-    loud: tuple[Any, ...] = leader, inflight, service, inspection, server, learning, newcomers, prefetching
+    loud: tuple[Any, ...] = leader, inflight, service, inspection, server, learning, newcomers, prefetching, budgets
     kept, logs = fault_points.point, [module.log for module in loud]
     typical_s, branch = Knowledge.typical_s, Knowledge.branch
     fault_points.point = sim.point
@@ -346,6 +360,7 @@ def _engine_in(sim: Simulation) -> Iterator[None]:
     if sim.speculates:
         Knowledge.typical_s = lambda self, *kind: typical_s(self, *kind) or 0.5  # type: ignore[method-assign]
         Knowledge.branch = lambda self, *kind: (0.8, 20)  # type: ignore[method-assign]
+    told_by, holdings._LOG = holdings._LOG, quiet  # type: ignore[assignment]
     bodies, quantile_s = Knowledge.bodies, Knowledge.quantile_s
     if sim.stragglers:
         Knowledge.bodies = lambda self, *kind: 100  # type: ignore[method-assign]
@@ -354,7 +369,7 @@ def _engine_in(sim: Simulation) -> Iterator[None]:
         yield
     finally:
         Knowledge.bodies, Knowledge.quantile_s = bodies, quantile_s  # type: ignore[method-assign]
-        fault_points.point = kept
+        fault_points.point, holdings._LOG = kept, told_by
         for module, log in zip(loud, logs, strict=True):
             module.log = log
         Knowledge.typical_s, Knowledge.branch = typical_s, branch  # type: ignore[method-assign]
@@ -380,10 +395,12 @@ def simulate(seed: int, *, trace: list[str] | None = None, only: frozenset[str] 
         with _engine_in(calm):
             calm.run()
             calm.audit.ended(None)
+            calm.spending.ended()
         sim = Simulation(seed, disturbed=True, trace=trace, only=only)
         with _engine_in(sim):
             sim.run()
             sim.audit.ended(calm)
+            sim.spending.ended()
     except Exception as error:
         where = "undisturbed" if sim is calm else f"disturbed by {sorted(sim.faults.enabled)}"
         raise Violation(
@@ -397,5 +414,5 @@ def simulate(seed: int, *, trace: list[str] | None = None, only: frozenset[str] 
         sim.audit.chunked, sim.copies.launched, sim.audit.followed, sim.audit.bets, _adopted(journal),
         dict(sim.readings.told), sim.compared,
         len(journal.runs), tuple(str(row.state) for row in journal.runs.values()),
-        dict(sim.early),
+        dict(sim.early), dict(sim.spending.told),
     )  # fmt: skip

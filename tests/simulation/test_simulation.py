@@ -13,9 +13,12 @@ import pytest
 from engine.scheduling.state import Policy
 from tests.simulation.ahead import reads_ahead
 from tests.simulation.simulation import simulate
+from tests.simulation.spending import spends
 
 _BLOCK = 100
 FOUND = (
+    151,  # the begin mark of a second copy of a body was stored under no node
+    1_489,  # an external body that was refused for money had that try back with the next scheduler
     14_685,  # a chunk of a run that was being cancelled was believed to be taken back, and nobody missed it
 )
 """Seeds that found a fault of the engine, beyond those that always run."""
@@ -46,6 +49,11 @@ def test_what_is_read_ahead_is_used_or_in_vain_and_some_is_lost_or_late() -> Non
     told = sum((Counter(simulate(seed, only=faults).read_ahead) for seed in seeds), Counter[str]())
     assert 3 <= told["used"] < told["started"]
     assert told["lost_or_late"] >= 3
+
+
+def test_money_is_short_in_some_worlds_and_calls_are_cut_refused_and_counted_anew() -> None:
+    told = sum((Counter(simulate(seed).spent) for seed in range(880, 1000) if spends(seed)), Counter[str]())
+    assert min(told[word] for word in ("refused", "cut", "counted_anew", "stopped")) >= 1, told
 
 
 @pytest.mark.parametrize("seed", FOUND)

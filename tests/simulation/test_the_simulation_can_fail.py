@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from engine.errors import Unavailable
+from engine.runtime.budgets import Accounting
 from engine.runtime.children import Children
 from engine.runtime.inflight import Inflight
 from engine.runtime.leader import Leader
@@ -190,6 +191,14 @@ def tell_twice_what_a_prefetch_came_to(patch: Patch) -> None:
     patch.setattr(Prefetches, "_close", lambda ahead, turn, fetch: ahead._release(turn, fetch))
 
 
+def forget_what_was_spent_when_redis_is_lost(patch: Patch) -> None:
+    patch.setattr(Accounting, "_sums", lambda accounting, accounts, now: {})
+
+
+def leave_what_dead_workers_held_out_of_the_books(patch: Patch) -> None:
+    patch.setattr(Accounting, "_found", lambda accounting, accounts: [])
+
+
 MUTATIONS: tuple[Callable[[Patch], None], ...] = (
     skip_the_fence, accept_stale_attempts, publish_before_the_commit, do_not_ask_for_the_permit_at_begin, drop_a_retry,
     repeat_a_lost_external_body, forget_restored_attempts, acknowledge_before_the_commit,
@@ -200,6 +209,7 @@ MUTATIONS: tuple[Callable[[Patch], None], ...] = (
     adopt_before_the_condition_is_known, bet_on_what_does_harm,
     copy_an_external_body, copy_while_primary_attempts_wait,
     read_ahead_of_what_changes_things, read_ahead_while_primary_attempts_wait, tell_twice_what_a_prefetch_came_to,
+    forget_what_was_spent_when_redis_is_lost, leave_what_dead_workers_held_out_of_the_books,
 )  # fmt: skip
 
 
@@ -207,6 +217,8 @@ WORLDS: dict[Callable[[Patch], None], tuple[int, frozenset[str] | None]] = {
     publish_again_at_every_look: (580, None),
     adopt_before_the_condition_is_known: (210, None),
     let_a_frozen_scheduler_write_permits: (220, frozenset({"freeze_scheduler", "slow_call"})),
+    forget_what_was_spent_when_redis_is_lost: (120, frozenset({"redis_flush"})),
+    leave_what_dead_workers_held_out_of_the_books: (0, frozenset({"kill_worker", "lose_child"})),
     believe_every_delivery: (
         560,
         frozenset({"slow_call", "lost_reply", "late_message", "redis_flush", "redis_restart"}),

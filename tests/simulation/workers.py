@@ -154,6 +154,7 @@ class SimWorker:
         self.sim.driver.after(0.2, fresh.resume, fresh.ticket)
         if message is None or delivery is None:
             return
+        self.sim.spending.child_lost(self, delivery.token)
         parent = Slot(self, slot.number)
         parent.work = _parent_reports(self, delivery)
         self.sim.driver.after(0.01, parent.resume, parent.ticket)

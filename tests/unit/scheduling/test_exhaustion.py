@@ -6,11 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from engine.scheduling.events import Cascaded, Commanded, Placement
-from engine.scheduling.records import CommandHandled, Decision, NodeFinished, NodeState, Record, RunState
+from engine.scheduling.events import Cascaded, Commanded, OutputsKnown, Placement, Reported
+from engine.scheduling.records import (
+    CommandHandled,
+    Decision,
+    NodeFinished,
+    NodeState,
+    Record,
+    RunChanged,
+    RunState,
+)
+from engine.scheduling.snapshot import ChildOf, RunRow
 from engine.scheduling.state import Policy
-from engine.wire import ErrorInfo, Outcome
-from tests.unit.scheduling.worlds import OneRun, plan_of, step
+from engine.wire import ErrorInfo, NodeReport, Outcome
+from tests.unit.scheduling.worlds import ROOM, OneRun, plan_of, step
 
 FACTS = {"scope": "run/r", "dimension": "usd", "limit": 100, "settled": 90, "reserved": 0, "wanted": 20}
 REFUSED = ErrorInfo("BudgetExhausted", "the budget of run r is used up", facts=FACTS)
@@ -128,3 +137,46 @@ def test_a_run_goes_on_cheaper_and_stops_where_that_is_refused_too() -> None:
         assert decision.figures.get("level") == level
         run.now += 1
     assert run.core.runs["r"].budget.stopped
+
+
+def a_line(**budget: object) -> tuple[OneRun, Placement]:
+    """A run, and one below it that it started and whose only node is out; the limit is the upper one's."""
+    run = OneRun(replace(plan_of(step(0), step(1)), budget={"max_usd": 1, **budget}), Policy())
+    run.send()
+    below = RunRow(
+        "below", "t", "s", "p", "v", '{"v":{}}', 0, RunState.PENDING, "", run.now, parent=ChildOf("r", 0, 0, 1)
+    )
+    run.journal.submit(below)
+    run.core.take(run.journal.load("below"), plan_of(step(0)), run.now)
+    [[placement]], _ = run.core.dispatch(ROOM, run.now, 10)
+    assert placement.run_id == "below"
+    return run, placement
+
+
+def refuse_below(run: OneRun, placement: Placement) -> list[Record]:
+    report = NodeReport(placement.item, placement.attempt, Outcome.OVER_BUDGET, error=REFUSED)
+    return run.core.decide([Reported("below", placement.step_no, report, "w", "token")], run.now).records
+
+
+def test_a_limit_that_a_run_below_meets_stops_the_run_whose_it_is_and_says_so_in_both() -> None:
+    run, placement = a_line()
+    records = refuse_below(run, placement)
+    assert [decision.run_id for decision in told(records)] == ["below", "r"]
+    assert run.core.runs["r"].budget.stopped and run.core.runs["r"].partial
+    verdict = run.core.decide([OutputsKnown("below", None, (), produced=True)], run.now)
+    [end] = [record for record in verdict.records if isinstance(record, RunChanged)]
+    assert (end.run_id, end.state, end.reason[:12]) == ("below", RunState.FAILED, "over budget:")
+
+
+def test_a_limit_that_a_run_below_meets_is_asked_about_where_it_is_stated() -> None:
+    run, placement = a_line(on_exhausted="ask")
+    records = refuse_below(run, placement)
+    assert [decision.run_id for decision in told(records)] == ["r"]
+    assert run.core.runs["r"].state is RunState.PAUSED
+    assert run.core.runs["below"].budget.asked is None
+
+
+def test_a_limit_that_a_run_below_meets_makes_the_run_whose_it_is_go_on_cheaper() -> None:
+    run, placement = a_line(on_exhausted="cheaper")
+    refuse_below(run, placement)
+    assert (run.core.runs["r"].budget.cheaper, run.core.runs["below"].budget.cheaper) == (1, 0)

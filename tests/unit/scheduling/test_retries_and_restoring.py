@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from engine.dag.compiled import CompiledPlan, JoinKind, OnFailure
 from engine.scheduling.events import AttemptLost, BeginAsked, Commanded, PermitsRevoked, TimePassed
-from engine.scheduling.records import AttemptEnded, Duplicate, NodeFinished, NodeState, RunState
+from engine.scheduling.records import AttemptEnded, Begun, Duplicate, NodeFinished, NodeState, RunState
 from engine.scheduling.state import Policy
-from engine.wire import ErrorInfo, Outcome
+from engine.wire import ErrorInfo, Outcome, shadow
 from tests.unit.scheduling.worlds import OneRun, plan_of, retried, step
 
 
@@ -75,6 +75,26 @@ def test_an_external_body_begins_as_often_as_its_step_grants(attempts: int, rest
             run.restart()
             run.tell(TimePassed())
     assert begun == attempts
+
+
+def test_an_external_body_that_was_refused_for_money_has_no_try_back_with_another_scheduler() -> None:
+    run = OneRun(plan_of(retried(0, attempts=2, delay_s=0.0, effects="external")))
+    for _ in range(2):
+        (placement,) = run.send()
+        run.tell(BeginAsked("r", 0, 0, placement.attempt, "token"))
+        run.end(placement, Outcome.OVER_BUDGET, ErrorInfo("BudgetExhausted", "used up", retryable=True))
+        run.restart()
+        run.tell(TimePassed())
+    assert run.send() == []
+
+
+def test_the_begin_mark_of_a_second_copy_is_stored_with_its_node() -> None:
+    run = OneRun(plan_of(step(0)))
+    (placement,) = run.send()
+    active = run.core.runs["r"].active
+    active[0, shadow(0)] = replace(active[0, 0], attempt=placement.attempt + 1)
+    records = run.tell(BeginAsked("r", 0, shadow(0), placement.attempt + 1, "token"))
+    assert [(r.item, r.attempt) for r in records if isinstance(r, Begun)] == [(0, 2)]
 
 
 def test_an_external_body_that_never_began_is_always_sent_again() -> None:

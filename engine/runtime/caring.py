@@ -1,0 +1,49 @@
+"""What travels with a delivery of how its calls are made: its step's clauses, and limits decided on since.
+
+A run's limits are its plan's, or what a submission or an operator said; those of the runs above it bind it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.dag.compiled import CompiledStep
+from engine.runtime.ports import RunRow
+from engine.scheduling.state import LiveRun
+
+
+class Caring:
+    """Of the runs in memory."""
+
+    def __init__(self, runs: Mapping[str, LiveRun], rows: Mapping[str, RunRow]) -> None:
+        self._runs, self._rows = runs, rows
+
+    def care(self, run: LiveRun, step: CompiledStep) -> dict[str, Any] | None:
+        """As ``engine.plan.care.Care`` reads it; ``None`` if nothing is said."""
+        care = dict(step.care) if step.care is not None else {}
+        above = self._above(run)
+        if cheaper := max(run.budget.cheaper, *(each.budget.cheaper for each in above), 0):
+            care["cheaper"] = cheaper
+        if run.budget.max_nusd is not None:
+            care["run_budget"] = _limits(run)
+        if above:
+            care["above"] = [(each.id, _limits(each)) for each in above]
+        return care or None
+
+    def _above(self, run: LiveRun) -> list[LiveRun]:
+        """The runs above ``run``, the nearest first."""
+        found: list[LiveRun] = []
+        row = self._rows.get(run.id)
+        while row is not None and row.parent is not None and row.parent.run_id in self._runs:
+            found.append(self._runs[row.parent.run_id])
+            row = self._rows.get(row.parent.run_id)
+        return found
+
+
+def _limits(run: LiveRun) -> dict[str, Any] | None:
+    """What the run's plan says, with what was allowed in its place since."""
+    clause = dict(run.plan.budget) if run.plan.budget is not None else None
+    if run.budget.max_nusd is None:
+        return clause
+    return {**(clause or {}), "max_usd": run.budget.max_nusd / 1e9}
