@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.benchmarks.economy import batches, budgets, contexts, prefixes, route, tools
+from tests.benchmarks.economy import batches, budgets, contexts, overhead, prefixes, route, task, tools
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.options import Options
 
@@ -15,5 +15,7 @@ ECONOMY: dict[str, Callable[[Options], Iterator[Figure]]] = {
     "tools": tools.tools,
     "route": route.route,
     "batch": batches.batch,
+    "task": task.task,
+    "overhead": overhead.overhead,
 }
 """The benches of the economy by name, each added with its module."""
