@@ -53,6 +53,7 @@ class Replay(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status, self.body, self.headers = 200, b"", {"content-type": "text/event-stream"}
+        self.results = b""
         self.seen: list[tuple[str, dict[str, str], dict[str, Any]]] = []
 
     @property
@@ -75,6 +76,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that is overridden
         """Nothing is printed."""
+
+    def do_GET(self) -> None:
+        body = self.server.results if self.path.endswith("/results") else self.server.body
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -186,3 +195,69 @@ def test_texts_are_embedded_by_google_and_counted_here(replay: Replay, metered: 
     assert metered.models().embed(["a", "b"], "google/gemini-embedding-001") == [[0.1, 0.2], [0.3, 0.4]]
     entry = metered.ledger[0]
     assert entry.usage.input > 0 and not entry.settled
+
+
+def test_anthropics_batches_carry_the_key_with_each_request(replay: Replay, metered: Metered) -> None:
+    made = {
+        "id": "msgbatch_1", "type": "message_batch", "processing_status": "in_progress", "results_url": None,
+        "created_at": "2026-11-22T20:00:00Z", "expires_at": "2026-11-23T20:00:00Z", "ended_at": None,
+        "cancel_initiated_at": None, "archived_at": None,
+        "request_counts": {"processing": 2, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0},
+    }  # fmt: skip
+    replay.refuse(200, made)
+    model = metered.parts.catalogue.model("anthropic/claude-haiku-4-5")
+    batches = metered.batches()
+    requests = [Request(MESSAGES, model.id, 100)] * 2
+    assert batches.submit(model, requests, "k" * 32, again=False) == "msgbatch_1"
+    path, _, body = replay.seen[-1]
+    assert path == "/v1/messages/batches"
+    assert [each["custom_id"] for each in body["requests"]] == [f"{'k' * 24}-0", f"{'k' * 24}-1"]
+    assert body["requests"][0]["params"]["temperature"] == 0.0
+    known = batches.state(model, "msgbatch_1", "k" * 32)
+    assert (known.state, known.done, known.total) == ("running", 0, 2)
+    # The list price of a batch is half of the usual.
+    usual = metered.parts.prices.ceiling("anthropic", model.name, 1000, 100, 1.8e9)
+    assert metered.parts.prices.ceiling("anthropic", model.name, 1000, 100, 1.8e9, batch=True) * 2 == usual
+
+
+def test_a_batch_of_anthropic_that_may_be_the_lost_one_is_waited_for(replay: Replay, metered: Metered) -> None:
+    counts = {"processing": 1, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
+    running = {
+        "id": "msgbatch_1", "type": "message_batch", "processing_status": "in_progress", "results_url": None,
+        "created_at": "2999-01-01T00:00:00Z", "expires_at": "2999-01-02T00:00:00Z", "request_counts": counts,
+    }  # fmt: skip
+    replay.refuse(200, {"data": [running], "has_more": False, "first_id": None, "last_id": None})
+    model = metered.parts.catalogue.model("anthropic/claude-haiku-4-5")
+    with pytest.raises(Retryable, match="may be this one"):
+        metered.batches().submit(model, [Request(MESSAGES, model.id, 100)], "k" * 32, again=True)
+    assert metered.reservations == []
+
+
+def test_the_answers_of_anthropics_batch_are_read_by_their_ids(replay: Replay, metered: Metered) -> None:
+    message = {
+        "id": "m", "type": "message", "role": "assistant", "model": "claude-haiku-4-5", "stop_reason": "end_turn",
+        "stop_sequence": None, "content": [{"type": "text", "text": "All is well."}],
+        "usage": {"input_tokens": 100, "output_tokens": 10, "cache_read_input_tokens": 0,
+                  "cache_creation_input_tokens": 0},
+    }  # fmt: skip
+    error = {"type": "error", "error": {"type": "invalid_request_error", "message": "too long"}}
+    lines = [
+        {"custom_id": f"{'k' * 24}-1", "result": {"type": "succeeded", "message": message}},
+        {"custom_id": f"{'k' * 24}-0", "result": {"type": "errored", "error": error}},
+    ]
+    replay.results = "\n".join(map(json.dumps, lines)).encode()
+    ended = {
+        "id": "msgbatch_1", "type": "message_batch", "processing_status": "ended",
+        "results_url": f"{replay.url}/v1/messages/batches/msgbatch_1/results", "created_at": "2026-11-22T20:00:00Z",
+        "expires_at": "2026-11-23T20:00:00Z",
+        "request_counts": {"processing": 0, "succeeded": 1, "errored": 1, "canceled": 0, "expired": 0},
+    }  # fmt: skip
+    replay.refuse(200, ended)
+    model = metered.parts.catalogue.model("anthropic/claude-haiku-4-5")
+    metered.owe("batch-" + "k" * 32, 10**9, 1000)
+    got = metered.batches().collect(model, "msgbatch_1", "k" * 32, 2, None)
+    assert [(each.text, each.error) for each in got.items] == [("", "too long"), ("All is well.", "")]
+    # Half of 1 and 5 dollars a million tokens.
+    assert got.cost_nusd == 100 * 500 + 10 * 2500 == metered.cost_nusd
+    with pytest.raises(Permanent, match="made by somebody else"):
+        metered.batches().collect(model, "msgbatch_1", "x" * 32, 2, None)
