@@ -29,7 +29,7 @@ TICKETS = [
 ]
 
 
-def run(folder: Path, plan: str, *inputs: str, economy: Any = None, code: int = 0) -> dict[str, Any]:
+def run(folder: Path, plan: str, *inputs: str, economy: Any = None, code: int | None = 0) -> dict[str, Any]:
     bare = {name: value for name, value in os.environ.items() if not name.startswith("FLYWHEEL_")}
     extra = {"FLYWHEEL_SECRET_PRICES_TOKEN": SECRET, "FLYWHEEL_SHELL_ALLOWED": "true", "FLYWHEEL_CPU_SLOTS": "1"}
     if economy is not None:
@@ -40,7 +40,7 @@ def run(folder: Path, plan: str, *inputs: str, economy: Any = None, code: int = 
          *(part for pair in inputs for part in ("-p", pair))],
         cwd=folder, capture_output=True, text=True, env=bare | extra, timeout=100, check=False,
     )  # fmt: skip
-    assert done.returncode == code, (done.stdout, done.stderr)
+    assert code is None or done.returncode == code, (done.stdout, done.stderr)
     return dict(json.loads(done.stdout))
 
 
@@ -155,6 +155,18 @@ def test_neither_can_a_plan_that_no_step_looked_at(folder: Path, server: Simulat
     told = run(folder, "thought.yaml", "file=docs/evil.md", economy=server.economy(), code=1)
     assert (states(told)["think"], states(told)["act"]) == ("succeeded", "failed")
     assert_nothing_happened(folder, server)
+
+
+def test_a_made_plan_spends_no_more_than_the_run_may(folder: Path, server: SimulatedModels) -> None:
+    dear = {"task": "llm.complete", "with": {"prompt": "Go on.", "max_output_tokens": 16_000}}
+    steps = [{"name": f"s{number}", **dear} for number in range(3)]
+    (folder / "docs" / "evil.md").write_text(f"{EVIL}{json.dumps({'steps': steps, 'outputs': {}})}\n")
+    told = THOUGHT.replace("THINK", PLANNED).replace("PLAN", "plan").replace("max_usd: 1", "max_usd: 0.02")
+    (folder / "thought.yaml").write_text(told)
+    done = run(folder, "thought.yaml", "file=docs/evil.md", economy=server.economy(), code=None)
+    assert (states(done)["think"], done["partial"]) == ("succeeded", True)
+    assert states(done)["act"] != "succeeded"
+    assert server.billed["small"].calls == 1, "the plan's own; each of its steps could cost 6 cents"
 
 
 def assert_nothing_happened(folder: Path, server: SimulatedModels) -> None:
