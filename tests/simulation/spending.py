@@ -116,8 +116,9 @@ class Spending:
         """The calls of one body, each reserved and settled, and how the body ends if one is refused or cut."""
         told, call = execution.delivery, execution.call
         run = self._sim.journal.runs[told.run_id]
-        item = real_item(call.item)
-        who = Spender(told.run_id, told.step_no, item, call.attempt, run.tenant, run.session, told.token)
+        who = Spender(
+            told.run_id, told.step_no, real_item(call.item), call.attempt, run.tenant, run.session, told.token
+        )
         care, chance = Care.from_json(told.care), self.chance
         many = zlib.crc32(f"{self._sim.seed}/{who.attempt_name}/calls".encode()) % 4
         for number in range(many):
@@ -130,11 +131,9 @@ class Spending:
             try:
                 record = yield from self._reserve(execution, who, care, record_id, ceiling)
             except BudgetExhausted as error:
-                facts = error.facts
                 self.told["refused"] += 1
-                return Outcome.OVER_BUDGET, ErrorInfo(
-                    "BudgetExhausted", str(error), facts=facts, delay_s=facts.get("delay_s")
-                )
+                delay_s = error.facts.get("delay_s")
+                return Outcome.OVER_BUDGET, ErrorInfo("BudgetExhausted", str(error), facts=error.facts, delay_s=delay_s)
             except Unavailable as error:
                 return Outcome.INFRASTRUCTURE, ErrorInfo("Unavailable", str(error))
             if record is None:
