@@ -333,8 +333,16 @@ class Client:
         return self.store.prune(self.artefacts, older_than_s, states, dry_run)
 
     def delete_tenant(self, tenant: str) -> Pruned:
-        """Delete a tenant's runs and everything only they refer to. Raises ``Conflict`` if one still runs."""
-        return self.store.delete_tenant(tenant, self.artefacts)
+        """Delete a tenant's runs, kept results and everything only they refer to, in Redis too.
+
+        Raises ``Conflict`` if one still runs, and ``Unavailable`` while Redis is away: say it again then.
+        """
+        from engine.api import caching  # lazy: Redis
+
+        pruned = self.store.delete_tenant(tenant, self.artefacts)
+        with caching.open_index(self.settings, self.redis_url) as index:
+            caching.clear(self.store.database, index, tenant)
+        return pruned
 
     def audit(self, run: str) -> list[Finding]:
         """What SQL says of a run and cannot be true; empty is a clean bill. Raises ``NotFound``."""

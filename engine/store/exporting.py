@@ -17,7 +17,9 @@ from engine.store.columns import (
     LEDGER,
     LOG_LINE,
     NODE,
+    OUTCOME,
     PLAN_VERSION,
+    RATING,
     RUN,
     RUN_TAG,
     STEP,
@@ -25,9 +27,11 @@ from engine.store.columns import (
 from engine.store.engines import Database
 
 _PAGE = 500
-_JSON = frozenset({"source", "parents", "inputs", "outputs", "result", "error", "figures", "arguments", "facts"})
+_JSON = frozenset(
+    {"source", "parents", "inputs", "outputs", "result", "error", "figures", "arguments", "facts", "budget"}
+)
 _REFERENCE = re.compile(r'"ref"\s*:\s*"([0-9a-f]{64})"')
-_ORDER: tuple[tuple[TableClause, tuple[str, ...]], ...] = (
+ORDER: tuple[tuple[TableClause, tuple[str, ...]], ...] = (
     (RUN_TAG, ("tag",)),
     (STEP, ("step_no",)),
     (NODE, ("step_no", "item")),
@@ -35,9 +39,12 @@ _ORDER: tuple[tuple[TableClause, tuple[str, ...]], ...] = (
     (DUPLICATE, ("number",)),
     (DECISION, ("number",)),
     (LEDGER, ("step_no", "item", "attempt", "id")),
+    (OUTCOME, ("step_no", "item", "attempt", "id")),
+    (RATING, ("number",)),
     (COMMAND, ("id",)),
     (LOG_LINE, ("number",)),
 )
+"""Every table with rows of runs, and how they are ordered."""
 
 
 def rows_of_run(database: Database, run_id: str, references: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -57,7 +64,7 @@ def rows_of_run(database: Database, run_id: str, references: set[str]) -> Iterat
         plan = select(PLAN_VERSION).where(PLAN_VERSION.c.version == run["plan_version"])
         for row in connection.execute(plan).mappings():
             yield PLAN_VERSION.name, _plain(dict(row), set())
-        for table, order in _ORDER:
+        for table, order in ORDER:
             chosen = select(table).where(table.c.run_id == run_id).order_by(*(table.c[name] for name in order))
             for row in connection.execute(chosen).mappings():
                 yield table.name, _plain(dict(row), references)

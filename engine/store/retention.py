@@ -17,7 +17,17 @@ from engine.artefacts.store import GRACE_S, ArtefactStore
 from engine.errors import Conflict, UsageError
 from engine.scheduling.records import RunState
 from engine.store import caching
-from engine.store.columns import CACHE_ENTRY, IS_TOP, LEDGER, LEDGER_SUM, NOT_FINAL, OUTCOME, PLAN_VERSION, RATING
+from engine.store.columns import (
+    CACHE_ENTRY,
+    CACHE_WRITE,
+    IS_TOP,
+    LEDGER,
+    LEDGER_SUM,
+    NOT_FINAL,
+    OUTCOME,
+    PLAN_VERSION,
+    RATING,
+)
 from engine.store.engines import Database
 from engine.store.ledger import sum_up
 from engine.store.views import FINAL_STATES
@@ -99,6 +109,7 @@ def delete_tenant(database: Database, artefacts: ArtefactStore, tenant: str, *, 
         _delete_run(database, run_id)
     with database.writing(f"delete what tenant {tenant} spent") as connection:
         connection.execute(delete(LEDGER_SUM).where(LEDGER_SUM.c.tenant == tenant))
+        connection.execute(delete(CACHE_WRITE).where(CACHE_WRITE.c.tenant == tenant))  # tags may name people
     caching.forget(database, tenant)
     _delete_unused_plans(database)
     # Inputs on their way to a body are artefacts that no row refers to: those of the tenant go as well.

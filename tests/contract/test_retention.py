@@ -10,8 +10,11 @@ from sqlalchemy import func, select, text
 
 from engine.artefacts.store import ArtefactStore
 from engine.clock import SystemClock
+from engine.costs.entry import Entry
 from engine.errors import Conflict, NotFound, UsageError
-from engine.scheduling.records import NodeFinished, NodeState, RunChanged, RunState
+from engine.scheduling.records import NodeFinished, NodeState, Noted, RunChanged, RunState
+from engine.store import exporting
+from engine.store.columns import PLAN_VERSION, RUN
 from engine.store.journal import SqlJournal
 from engine.store.runs import RunStore
 from engine.store.tables import METADATA
@@ -82,6 +85,9 @@ def test_a_tenant_goes_with_everything_it_owns(
     with pytest.raises(Conflict, match=mine_too):
         runs.delete_tenant("mine", artefacts)
     finish(journal, epoch, mine_too, shared, NOW)
+    write = {"id": "w", "tenant": "mine", "tags": ["user:7"], "incarnation": "i:1", "stamp": 1, "at": NOW}
+    spent = Entry("e", "model", "p/m", cost_nusd=5, at=NOW).to_json()
+    journal.commit(0, epoch, [Noted(mine, 0, 0, 1, (("cache_write", write), ("ledger", spent)))])
 
     assert runs.delete_tenant("mine", artefacts).artefacts == 1
     assert [artefacts.exists(digest) for digest in (own, shared)] == [False, True]
@@ -90,6 +96,9 @@ def test_a_tenant_goes_with_everything_it_owns(
         for name, table in METADATA.tables.items():
             if "run_id" in table.columns:
                 left = select(func.count()).select_from(table).where(table.c.run_id.in_([mine, mine_too]))
+                assert connection.scalar(left) == 0, name
+            if "tenant" in table.columns:
+                left = select(func.count()).select_from(table).where(table.c.tenant == "mine")
                 assert connection.scalar(left) == 0, name
         assert connection.scalar(text("SELECT count(*) FROM plan_version")) == 1
 
@@ -102,3 +111,8 @@ def test_the_last_run_of_a_plan_takes_the_plan_with_it(
     runs.prune(artefacts, 0)
     with pytest.raises(NotFound):
         journal.plan_source("v-audit")
+
+
+def test_an_export_leaves_out_no_table_of_a_run() -> None:
+    exported = {RUN.name, PLAN_VERSION.name, *(each.name for each, _ in exporting.ORDER)}
+    assert {name for name, table in METADATA.tables.items() if "run_id" in table.columns} <= exported

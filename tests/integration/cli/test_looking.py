@@ -211,6 +211,8 @@ def test_kept_results_are_looked_at_where_a_stack_runs_and_where_none_does(
     for arguments in (("show",), ("invalidate", "t"), ("clear", "--yes")):
         done = alone.call("cache", *arguments)
         assert done.returncode == 0, done.stderr
+    for each in (alone, installation):
+        assert each.call("runs", "prune", "--everything-of", "nobody", "--yes").returncode == 0, "kept results as well"
     assert alone.call("cache", "show").stderr.startswith("no Redis runs here")
 
 
