@@ -91,7 +91,7 @@ class Limits(Clause):
     max_tokens: Count | None = None
     max_calls: Count | None = None
     max_time: PositiveDuration | None = None
-    """Seconds of model calls and bodies, summed."""
+    """Seconds of model calls, summed; a body's own are not in them."""
 
     @model_validator(mode="after")
     def _limits_something(self) -> Self:

@@ -132,6 +132,8 @@ def end_badly(
         state = NodeState.CANCELLED if cancelled else _undone(reason)
         run.trouble.pop((no, report.item), None)
         turn.record(NodeFinished(run.id, no, report.item, state, trouble.attempt, turn.now, reason=reason))
+        if state is NodeState.SKIPPED:
+            exhaustion.leave_rest(turn, run, no, reason)
         node_ended(turn, run, no, report.item, state)
         return
     trouble.retry_at = retry_at

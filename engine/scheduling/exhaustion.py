@@ -14,8 +14,17 @@ from dataclasses import replace
 from typing import Any
 
 from engine.errors import Conflict
-from engine.scheduling.records import WAITS_FOR_APPROVAL, BudgetChanged, Decision, RunChanged, RunState
-from engine.scheduling.state import Active, LiveRun, RunBudget
+from engine.scheduling.records import (
+    WAITS_FOR_APPROVAL,
+    BudgetChanged,
+    Decision,
+    NodesSkipped,
+    NodeState,
+    RunChanged,
+    RunState,
+)
+from engine.scheduling.state import NODE_CODES, Active, LiveRun, RunBudget
+from engine.scheduling.steps import ask_page
 from engine.scheduling.turn import BUDGET_ANSWER, Turn
 from engine.wire import NodeReport
 
@@ -55,6 +64,19 @@ def met(turn: Turn, run: LiveRun, no: int, report: NodeReport, active: Active) -
         if not each.budget.stopped:
             _stop(turn, each, no if each is run else None, why, facts)
     return None, f"{OVER_BUDGET}{why}"
+
+
+def leave_rest(turn: Turn, run: LiveRun, no: int, why: str) -> None:
+    """A node of a stopped run was refused: those of its step that never went out are not sent to hear the same."""
+    progress = run.steps[no]
+    rest = [item for item in range(progress.cursor, progress.page_end) if not progress.finals[item]]
+    progress.cursor = max(progress.cursor, progress.page_end)
+    if rest:
+        turn.record(NodesSkipped(run.id, no, tuple(rest), NodeState.SKIPPED, turn.now, why))
+        for item in rest:
+            progress.finals[item] = NODE_CODES[NodeState.SKIPPED]
+        progress.skipped += len(rest)
+    ask_page(turn, run, no)
 
 
 def approve(turn: Turn, run: LiveRun, arguments: Mapping[str, Any]) -> None:
@@ -171,4 +193,6 @@ def _tell(turn: Turn, run: LiveRun, no: int | None, reason: str, figures: Mappin
     turn.record(Decision(run.id, "budget", reason, turn.now, no, None, dict(figures)))
 
 
-__all__ = ["OVER_BUDGET", "RunBudget", "approve", "check_answered", "met", "reject", "restored", "unanswered"]
+__all__ = [
+    "OVER_BUDGET", "RunBudget", "approve", "check_answered", "leave_rest", "met", "reject", "restored", "unanswered",
+]  # fmt: skip

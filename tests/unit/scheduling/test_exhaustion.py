@@ -11,6 +11,7 @@ from engine.scheduling.records import (
     CommandHandled,
     Decision,
     NodeFinished,
+    NodesSkipped,
     NodeState,
     Record,
     RunChanged,
@@ -180,3 +181,17 @@ def test_a_limit_that_a_run_below_meets_makes_the_run_whose_it_is_go_on_cheaper(
     run, placement = a_line(on_exhausted="cheaper")
     refuse_below(run, placement)
     assert (run.core.runs["r"].budget.cheaper, run.core.runs["below"].budget.cheaper) == (1, 0)
+
+
+def test_nodes_of_a_step_that_is_refused_for_good_are_not_all_sent_to_hear_the_same() -> None:
+    fan = replace(step(0), for_each=list(range(50)), max_parallel=2)
+    run = OneRun(replace(plan_of(fan, step(1)), budget={"max_usd": 1}), Policy())
+    first, second, _other = run.send()
+    run.end(second)
+    records = refuse(run, first)
+    [skipped] = [record for record in records if isinstance(record, NodesSkipped)]
+    assert len(skipped.items) == 48 and skipped.reason.startswith("over budget: ")
+    assert [placement.step_no for placement in run.send()] == []
+    assert run.states()[0] == "succeeded"
+    run.restart()
+    assert run.states()[0] == "succeeded"
