@@ -8,7 +8,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,8 @@ _MODELS = {
 }  # fmt: skip
 _FINE, _WRONG = "RESULT: fine", "RESULT: none"
 _MOST = _OUT + 200
-_TASKS = 120
-"""Tasks behind a pass rate, a side, at five repeats."""
+_KINDS, _BLOCKS = 60, 5
+"""Kinds of tasks behind costs and pass rates, two tasks of each a side; and the blocks that are shown."""
 _EXPECTED = {"regex": rf"^{_FINE}"}
 
 
@@ -54,6 +54,10 @@ class _Turn:
     usd: float
     right: int
     entries: list[StoredEntry] = field(default_factory=list)
+
+
+_Pair = tuple[_Turn, _Turn]
+"""The baseline's turn at a task, and ours."""
 
 
 def task(options: Options) -> Iterator[Figure]:
@@ -68,10 +72,12 @@ def task(options: Options) -> Iterator[Figure]:
     The baseline makes its 13 calls and no more. Ours is a plan that states what steps need: planning and consolidation
     are `critical`; decomposing and executing have a check that tells a wrong answer (as tests or a schema would), so
     that a better model is asked then; checking is `routine`. The second task has other inputs, of the same kind: the
-    plan, asked for without the inputs, is the same question. ``quality_delta`` is of the five parts and the end.
+    plan, asked for without the inputs, is the same question. ``quality_delta`` is of the five parts and the end. Costs
+    and pass rates, which no latency changes, are of many tasks on the same server made instant.
     """
     load = LoadMeter()
-    firsts, seconds, notes = [], [], []
+    firsts: list[_Pair] = []
+    seconds: list[_Pair] = []
     with (
         SimulatedModels(_MODELS, answer=_answered, wrong=_wronged) as server,
         tempfile.TemporaryDirectory(prefix="bench-task-") as folder,
@@ -81,37 +87,55 @@ def task(options: Options) -> Iterator[Figure]:
         with Ours("io", 8, "threads", economy=file) as ours:
             _ours(ours, server, "warm", 0)
             for repeat in range(options.repeats):
-                kind = f"kind {repeat}"
-                server.forget()
-                base = [_baseline(server, kind, number) for number in range(2)]
-                server.forget()
-                mine = [_ours(ours, server, kind, number) for number in range(2)]
-                firsts.append((base[0], mine[0]))
-                seconds.append((base[1], mine[1]))
-                say(f"  task {repeat + 1}/{options.repeats}: {_told(*firsts[-1])}; second: {_told(*seconds[-1])}")
-            notes = [_split(pairs) for pairs in (firsts, seconds)]
-            yield from _ratios("first", firsts, load, notes[0])
-            yield from _ratios("second", seconds, load, notes[1])
-            yield _quality(ours, server, options.size(max(20, _TASKS * options.repeats // 5)), load)
+                first, second = _both(ours, server, f"kind {repeat}")
+                firsts.append(first)
+                seconds.append(second)
+                say(f"  task {repeat + 1}/{options.repeats}: {_told(*first)}; second: {_told(*second)}")
+            yield _latency("first", firsts, load)
+            yield _latency("second", seconds, load)
+            # Neither cost nor answers depend on latency: many tasks without any.
+            server.models = {
+                name: Simulated(**{**vars(model), "first_token_s": 0.0, "tokens_per_s": 1e9})
+                for name, model in _MODELS.items()
+            }
+            many = [_both(ours, server, f"many {number}") for number in range(options.size(_KINDS))]
+            yield _cost("first", [first for first, _ in many], load)
+            yield _cost("second", [second for _, second in many], load)
+            yield _quality([pair for both in many for pair in both], load)
 
 
-def _ratios(which: str, pairs: list[tuple[_Turn, _Turn]], load: LoadMeter, note: str) -> Iterator[Figure]:
-    latency = [base.seconds / mine.seconds for base, mine in pairs]
-    cost = [base.usd / mine.usd for base, mine in pairs]
-    yield figure("task", f"latency_ratio_{which}", "", latency, load.read(), note=note)
-    yield figure("task", f"cost_ratio_{which}", "", cost, load.read())
+def _latency(which: str, pairs: list[_Pair], load: LoadMeter) -> Figure:
+    runs = [base.seconds / mine.seconds for base, mine in pairs]
+    return figure("task", f"latency_ratio_{which}", "", runs, load.read(), note=_split(pairs))
 
 
-def _quality(ours: Ours, server: SimulatedModels, count: int, load: LoadMeter) -> Figure:
-    """Pass rates without latency: answers do not depend on it."""
-    server.models = {
-        name: Simulated(**{**vars(model), "first_token_s": 0.0, "tokens_per_s": 1e9}) for name, model in _MODELS.items()
-    }
-    base = [_baseline(server, f"quality {number}", 0).right for number in range(count)]
-    mine = [_ours(ours, server, f"quality {number}", 0).right for number in range(count)]
-    of = count * (_PARTS + 1)
-    note = f"{sum(mine)} of {of} results right, the baseline's {sum(base)}; {count} tasks a side"
-    return figure("task", "quality_delta", "", [(sum(mine) - sum(base)) / of], load.read(), note=note)
+def _cost(which: str, pairs: list[_Pair], load: LoadMeter) -> Figure:
+    """Of sums over fifths of the tasks: how often the small model fails is luck in any one."""
+    blocks = [block for block in (pairs[place::_BLOCKS] for place in range(_BLOCKS)) if block]
+    runs = [sum(base.usd for base, _ in block) / sum(mine.usd for _, mine in block) for block in blocks]
+    note = f"${_mean(base.usd for base, _ in pairs):.4f} → ${_mean(mine.usd for _, mine in pairs):.4f} a task. "
+    return figure("task", f"cost_ratio_{which}", "", runs, load.read(), note=note + _split(pairs))
+
+
+def _quality(pairs: list[_Pair], load: LoadMeter) -> Figure:
+    base, mine = (sum(pair[side].right for pair in pairs) for side in (0, 1))
+    of = len(pairs) * (_PARTS + 1)
+    note = f"{mine} of {of} results right, the baseline's {base}; {len(pairs)} tasks a side"
+    return figure("task", "quality_delta", "", [(mine - base) / of], load.read(), note=note)
+
+
+def _both(ours: Ours, server: SimulatedModels, kind: str) -> tuple[_Pair, _Pair]:
+    """A first task and a like one, on either side; each side finds no prefixes of the other's."""
+    server.forget()
+    base = [_baseline(server, kind, number) for number in range(2)]
+    server.forget()
+    mine = [_ours(ours, server, kind, number) for number in range(2)]
+    return (base[0], mine[0]), (base[1], mine[1])
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
 
 
 # The material. Words, so that the server's tokens are theirs.
@@ -228,7 +252,7 @@ def _told(base: _Turn, mine: _Turn) -> str:
     return f"{base.seconds:.1f} → {mine.seconds:.1f} s, ${base.usd:.3f} → ${mine.usd:.3f}"
 
 
-def _split(pairs: list[tuple[_Turn, _Turn]]) -> str:
+def _split(pairs: list[_Pair]) -> str:
     """Means of what each mechanism saved: dollars, and seconds of the server's clock.
 
     Copies of a call that a hedge made, and that found its answer kept, saved nothing: who paid for it counts.
