@@ -331,11 +331,8 @@ class Spending:
         for record_id in journal.ledger:
             if record_id not in self._spent and not record_id.startswith("unknown/"):
                 raise Violation(f"invariant 5: {record_id} is in the ledger and was never spent")
-        for row in journal.runs.values():
-            stopped = (row.budget or {}).get("stopped")
-            if not stopped:
-                continue
-            self.told["stopped"] += 1
+        for row in [each for each in journal.runs.values() if (each.budget or {}).get("stopped")]:
+            stopped, self.told["stopped"] = (row.budget or {})["stopped"], self.told["stopped"] + 1
             if not row.state.final or not row.reason or not row.partial:
                 raise Violation(f"invariant 5: {row.id} was stopped for money and is {row.state} ({row.reason})")
             if row.state is RunState.SUCCEEDED and stopped not in row.reason and not row.reason.startswith("goal"):
