@@ -13,6 +13,8 @@ from engine.wire import Delivery, NodeReport, Report, ReportKind
 
 BATCH_S = 0.05
 BATCH_BYTES = 512 * 1024
+PROMPT_S = 0.02
+"""A body that took as long is reported at once: beside it the report costs nothing, and what is held dies with us."""
 
 
 class DeliveryReports:
@@ -36,6 +38,7 @@ class DeliveryReports:
         self._ended: list[NodeReport] = []
         self._bytes = 0
         self._since = 0.0
+        self._prompt = False
         self._lock = threading.Lock()
 
     def add(self, node: NodeReport) -> None:
@@ -45,6 +48,7 @@ class DeliveryReports:
                 self._since = time.monotonic()
             self._ended.append(node)
             self._bytes += len(node.result or "")
+            self._prompt |= (node.ended_at or 0.0) - (node.begun_at or node.ended_at or 0.0) >= PROMPT_S
             last = len(self._ended) >= self._open
         if last or self._aside is None:
             self.flush_if_due()
@@ -63,7 +67,7 @@ class DeliveryReports:
                 self._send()
 
     def _is_late(self) -> bool:
-        return time.monotonic() - self._since >= BATCH_S or self._bytes >= BATCH_BYTES
+        return self._prompt or time.monotonic() - self._since >= BATCH_S or self._bytes >= BATCH_BYTES
 
     def close(self) -> None:
         """Send what is left."""
@@ -83,4 +87,4 @@ class DeliveryReports:
         if last and (till := self._services.kept.get(TILL)) is not None:
             till.holdings.reported(delivery.token)
         self._ended.clear()
-        self._bytes = 0
+        self._bytes, self._prompt = 0, False
