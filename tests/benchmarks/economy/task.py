@@ -115,7 +115,8 @@ def _cost(which: str, pairs: list[_Pair], load: LoadMeter) -> Figure:
     blocks = [block for block in (pairs[place::_BLOCKS] for place in range(_BLOCKS)) if block]
     runs = [sum(base.usd for base, _ in block) / sum(mine.usd for _, mine in block) for block in blocks]
     note = f"${_mean(base.usd for base, _ in pairs):.4f} → ${_mean(mine.usd for _, mine in pairs):.4f} a task. "
-    return figure("task", f"cost_ratio_{which}", "", runs, load.read(), note=note + _split(pairs).partition(" Seconds: ")[0])
+    note += _split(pairs).partition(" Seconds: ")[0]
+    return figure("task", f"cost_ratio_{which}", "", runs, load.read(), note=note)
 
 
 def _quality(pairs: list[_Pair], load: LoadMeter) -> Figure:
