@@ -138,13 +138,24 @@ def server() -> Iterator[SimulatedModels]:
         yield started
 
 
-@pytest.mark.parametrize("wish", WISHES)
-def test_a_file_cannot_widen_what_a_made_plan_may_do(folder: Path, server: SimulatedModels, wish: str) -> None:
-    step = {"name": "one", **WISHES[wish]}
-    (folder / "docs" / "evil.md").write_text(f"{EVIL}{json.dumps({'steps': [step], 'outputs': {}})}\n")
-    (folder / "thought.yaml").write_text(THOUGHT.replace("THINK", PLANNED).replace("PLAN", "plan"))
-    told = run(folder, "thought.yaml", "file=docs/evil.md", economy=server.economy(), code=1)
-    assert states(told)["think"] == "failed" and states(told)["act"] != "succeeded"
+def test_a_file_cannot_widen_what_a_made_plan_may_do(folder: Path, server: SimulatedModels) -> None:
+    steps: dict[str, Any] = {}
+    for name, wish in WISHES.items():
+        plan = {"steps": [{"name": "one", **wish}], "outputs": {}}
+        (folder / "docs" / f"{name}.md").write_text(f"{EVIL}{json.dumps(plan)}\n")
+        text = f"{{{{ steps.read_{name}.output.content }}}}"
+        asked = {"goal": f"Summarise {name}.", "tasks": ["llm.complete"], "inputs": {"goal": ""}, "pieces": [text]}
+        steps[f"read_{name}"] = {"task": "files.read", "with": {"path": f"docs/{name}.md"}}
+        steps[f"think_{name}"] = {"task": "llm.plan", "with": asked}
+        steps[f"act_{name}"] = {
+            "expand": {"plan": f"{{{{ steps.think_{name}.output.plan }}}}", "tasks": ["llm.complete"], "max_steps": 3},
+            "with": {"goal": "none"},
+        }
+    (folder / "thoughts.yaml").write_text(yaml.safe_dump({"name": "thoughts", "steps": steps}))
+    told = states(run(folder, "thoughts.yaml", economy=server.economy(), code=1))
+    assert {name: told[f"think_{name}"] for name in WISHES} == dict.fromkeys(WISHES, "failed")
+    assert "succeeded" not in {told[f"act_{name}"] for name in WISHES}
+    assert server.billed["small"].calls == 2 * len(WISHES), "each was asked once, and told once what is wrong"
     assert_nothing_happened(folder, server)
 
 
