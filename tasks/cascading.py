@@ -237,7 +237,10 @@ class Answering:
     def _leave(self, answer: Answer, verdict: Verdict, entry: dict[str, Any]) -> None:
         """Complete the ledger's entry of an answer that was looked at, and leave what the next choices learn from."""
         entry["score"] = verdict.score
-        text = self.question.messages[-1].text if self.question.messages else ""
+        caching = self.context.care.caching
+        # Of what is sensitive nothing is kept: no text to learn from either.
+        sensitive = caching is not None and caching is not False and caching.sensitive
+        text = self.question.messages[-1].text if self.question.messages and not sensitive else ""
         self.context.note(OUTCOME, {
             "id": entry["id"], "at": entry["at"], "model": answer.model, "task": self.models.policy.task,
             "class": self.step_class, "passed": verdict.passed, "score": verdict.score, "by": verdict.by,

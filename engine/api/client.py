@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from engine.api.endings import Listeners
+from engine.api.upkeep import Upkeep
 from engine.clock import SystemClock
 from engine.errors import Conflict, Unavailable
 from engine.ids import new_run_id, shard_of
 from engine.runtime.embedded.home import Home
-from engine.scheduling.records import RunState
 from engine.store import controls, progress
 from engine.store.runs import NewRun, RunStore
-from engine.store.views import FINAL_STATES, RunView
+from engine.store.views import RunView
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from engine.artefacts.store import ArtefactStore
     from engine.hotstate.scheduler import RedisHotState
     from engine.plan.model import Plan
-    from engine.store.audit import Finding
-    from engine.store.retention import Pruned
     from engine.store.reuse import Reuse
     from engine.wire import Value
 
@@ -39,7 +37,7 @@ _POLL_LONGEST_S = 0.5
 _CANCEL_TIMEOUT_S = 60.0
 
 
-class Client:
+class Client(Upkeep):
     """Runs of one installation. Close it, or use it as a context manager.
 
     Parameters
@@ -327,45 +325,6 @@ class Client:
                     break
                 told(min(left_s, _POLL_LONGEST_S))
         raise TimeoutError(f"run {run} has not ended within {timeout_s:g} s")
-
-    def prune(self, older_than_s: float, states: Collection[RunState] = FINAL_STATES, dry_run: bool = False) -> Pruned:
-        """Forget runs that ended in one of ``states`` longer ago than ``older_than_s``, and unused artefacts."""
-        return self.store.prune(self.artefacts, older_than_s, states, dry_run)
-
-    def delete_tenant(self, tenant: str) -> Pruned:
-        """Delete a tenant's runs, kept results and everything only they refer to, in Redis too.
-
-        Raises ``Conflict`` if one still runs, and ``Unavailable`` while Redis is away: say it again then.
-        """
-        from engine.api import caching  # lazy: Redis
-
-        pruned = self.store.delete_tenant(tenant, self.artefacts)
-        with caching.open_index(self.settings, self.redis_url) as index:
-            caching.clear(self.store.database, index, tenant)
-        return pruned
-
-    def audit(self, run: str) -> list[Finding]:
-        """What SQL says of a run and cannot be true; empty is a clean bill. Raises ``NotFound``."""
-        return self.store.audit(run, self.settings.losses_max)
-
-    def report(
-        self,
-        run: str | None = None,
-        *,
-        since: float | None = None,
-        plan: str | None = None,
-        tenant: str | None = None,
-        session: str | None = None,
-    ) -> dict[str, Any]:
-        """What a run, or all runs that went on after ``since`` (epoch seconds), cost and took; docs/economy.md.
-
-        Raises ``NotFound``.
-        """
-        from engine.api.report.making import report
-        from engine.store.spending import Scope
-
-        found = None if run is None else self.store.get(run).id
-        return report(self.store.database, self.settings, Scope(found, since, plan, tenant, session))
 
     def wake(self, run_id: str) -> bool:
         """Tell the scheduler of a run's shard to look at SQL now; whether a Redis took that.

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from engine.context import symbols
 from engine.context.compaction import compact, compacted
+from engine.context.symbols import parts as symbol_parts
 
 Kind = Literal["file", "step", "tool", "text"]
 
@@ -72,7 +72,7 @@ def pieces_of(sources: Sequence[Source], size: int = PIECE_CHARS) -> list[Piece]
 
 
 def _split(order: int, source: Source, size: int) -> Iterator[Piece]:
-    if source.name.endswith(".py") and (parts := symbols.parts(source.name, source.text)):
+    if source.name.endswith(".py") and (parts := symbol_parts(source.name, source.text)):
         for part in parts:
             for first, last, text in _cut(part.text, part.first, size):
                 yield Piece(source.name, order, first, last, text, part.name, source.kind)

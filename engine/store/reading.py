@@ -5,7 +5,7 @@ Nodes and their attempts are in ``details``, counts in ``progress``. Nothing her
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -81,7 +81,7 @@ def run_view(connection: Connection, run_id: str) -> RunView:
 
 
 def _one(connection: Connection, run_id: str) -> RunView | None:
-    rows = connection.execute(_ONE_RUN, {"run_id": run_id}).all()
+    rows: Sequence[Row[Any]] = connection.execute(_ONE_RUN, {"run_id": run_id}).all()
     return _view(rows[0], (row.tag for row in rows if row.tag is not None)) if rows else None
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from tests.benchmarks.economy.tools import tools
 from tests.benchmarks.options import Options
 
-
 _Asked = tuple[str, dict[str, Any], Any]
 
 
