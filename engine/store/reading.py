@@ -5,12 +5,12 @@ Nodes and their attempts are in ``details``, counts in ``progress``. Nothing her
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, Select, bindparam, select, text
+from sqlalchemy import Connection, Select, bindparam, select, text
 
 from engine.errors import NotFound, UsageError
 from engine.scheduling.records import RunState
@@ -81,7 +81,7 @@ def run_view(connection: Connection, run_id: str) -> RunView:
 
 
 def _one(connection: Connection, run_id: str) -> RunView | None:
-    rows: Sequence[Row[Any]] = connection.execute(_ONE_RUN, {"run_id": run_id}).all()
+    rows = connection.execute(_ONE_RUN, {"run_id": run_id}).all()
     return _view(rows[0], (row.tag for row in rows if row.tag is not None)) if rows else None
 
 
@@ -164,7 +164,7 @@ def _views(connection: Connection, chosen: Select[Any]) -> list[RunView]:
     return [_view(row, tags.get(row.id, ())) for row in rows]
 
 
-def _view(row: Row[Any], tags: Iterable[str]) -> RunView:
+def _view(row: Any, tags: Iterable[str]) -> RunView:
     values = dict(row._mapping)
     values.pop("tag", None)
     return RunView(**values | {"state": RunState(row.state), "partial": bool(row.partial), "tags": tuple(tags)})
