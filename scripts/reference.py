@@ -45,6 +45,7 @@ def _exit_codes() -> Iterator[str]:
         "| 0 | done |\n| 1 | the run ended with failures, or what was asked for is refused now |\n"
         "| 2 | what was asked for does not hold: a plan, an input, an option, a setting |\n"
         "| 3 | the run waits for an answer: `flywheel approvals` |\n"
+        "| 4 | the run stopped because a budget is used up: it is partial, or has nothing to show |\n"
         "| 5 | Redis, the database or the artefact store cannot be reached |\n| 6 | not found |\n"
         "| 74 | what was to be printed or written could not be: the device is full |\n"
         "| 124 | `--timeout` was reached |\n| 130 | interrupted |\n"

@@ -120,7 +120,7 @@ def _watch_to_end(
     data = result(client, progress)
     _keep(client.settings.home, data)
     print_result(data, output)
-    return exit_code(progress)
+    return exit_code(client, progress)
 
 
 def _keep(home: Path, data: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ class Exit(IntEnum):
     FAILED = 1  # a run ended with failures
     USAGE = 2  # what was asked for does not hold
     BLOCKED = 3  # a run waits for a person or a budget
+    STOPPED = 4  # a run stopped because a budget is used up
     UNAVAILABLE = 5  # Redis, the database or the artefact store cannot be reached
     NOT_FOUND = 6
     UNWRITTEN = 74  # what was to be printed or written could not be: the device is full (EX_IOERR of sysexits.h)

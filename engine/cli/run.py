@@ -38,6 +38,7 @@ def run(
 
     Without FLYWHEEL_REDIS_URL this starts a Redis of its own, a scheduler and workers, and stops them
     at the end; with it, the run goes to that installation. Ctrl-C pauses and says how to go on.
+    Exit code 3 says that the run waits for an answer, 4 that it stopped because a budget is used up.
 
     \b
     Examples:
@@ -73,7 +74,7 @@ def _shown_if_ended(session: Session, run: str, output: str) -> int | None:
         click.echo(f"run {found.id}  plan {found.plan_name}  has already ended", err=True)
         progress = client.store.progress(found.id)
         print_result(result(client, progress), output)
-        return exit_code(progress)
+        return exit_code(client, progress)
 
 
 def go_on(client: Client, serve: Callable[[tuple[str, ...]], None], run: str, command: str | None = None) -> str:

@@ -120,6 +120,7 @@ def show(session: Session, run: str, where: str | None, state: str | None, limit
       flywheel runs show @last 'inspect[17]'
     """
     from engine.cli.outlook import look, outlook_lines, outlook_row  # lazy: not needed to list runs
+    from engine.cli.allowed import budget_lines, budget_row
     from engine.cli.paid import cost_lines, cost_row
     from engine.cli.rating import rating_lines, rating_rows
 
@@ -132,7 +133,9 @@ def show(session: Session, run: str, where: str | None, state: str | None, limit
             seen, paid = look(client.store, progress), cost_row(client.store, found.id)
             data = {**run_row(found), "outputs": client.outputs(found.id), "steps": steps, **outlook_row(seen)}
             data["cost"], data["ratings"] = paid, rating_rows(client.store, found.id)
-            lines = [*outlook_lines(seen), *cost_lines(paid), *rating_lines(data["ratings"])]
+            data["budget"] = budget_row(client.store, found.id, paid)
+            lines = [*outlook_lines(seen), *cost_lines(paid), *budget_lines(found.id, data["budget"])]
+            lines += rating_lines(data["ratings"])
             print_one(data, output, "flywheel.run/1", table=lambda: _print_run(data, lines))
             return
         step, item = locate(client.store, found.id, where)
@@ -198,7 +201,7 @@ def follow(session: Session, run: str, timeout: str | None, output: str) -> None
             click.echo(f"\nstopped watching; {found.id} goes on", err=True)
             sys.exit(Exit.INTERRUPTED)
         print_result(result(client, progress), output)
-        sys.exit(exit_code(progress))
+        sys.exit(exit_code(client, progress))
 
 
 @click.command()

@@ -92,11 +92,24 @@ def blocked(run: RunView) -> bool:
     return run.state is RunState.PAUSED and run.reason.startswith(WAITS_FOR_APPROVAL)
 
 
-def exit_code(progress: RunProgress) -> int:
+def exit_code(client: Client, progress: RunProgress) -> int:
     """The exit code that says how the run ended, or that it waits for an answer."""
-    if blocked(progress.run):
+    run = progress.run
+    if blocked(run):
         return Exit.BLOCKED
-    return Exit.OK if progress.run.state.value == "succeeded" else Exit.FAILED
+    if _stopped(client, run):
+        return Exit.STOPPED
+    return Exit.OK if run.state.value == "succeeded" else Exit.FAILED
+
+
+def _stopped(client: Client, run: RunView) -> bool:
+    """Whether a used-up budget is why the run is not whole; one with other failures failed for those."""
+    from engine.scheduling.exhaustion import OVER_BUDGET  # with the store, which is loaded by now
+    from engine.store.approvals import decided
+
+    if run.state.value == "failed":
+        return run.reason.startswith(OVER_BUDGET)
+    return run.state.value == "succeeded" and run.partial and bool(decided(client.store.database, run.id).get("stopped"))
 
 
 def _failures(client: Client, progress: RunProgress, steps: list[StepView]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Runs that wait for an operator's answer about their budget. Reads only."""
+"""What was decided of runs' budgets, and which runs wait for an operator's answer. Reads only."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ def waiting(database: Database) -> list[Waiting]:
         rows = [(row, orjson.loads(row.budget).get("asked")) for row in connection.execute(chosen)]
     found = [Waiting(row.id, row.plan_name, row.tenant, row.session, asked) for row, asked in rows if asked]
     return sorted(found, key=lambda each: each.asked.get("at", 0.0))
+
+
+def decided(database: Database, run_id: str) -> dict[str, Any]:
+    """What was decided of one run's budget, as ``RunBudget.to_json`` wrote it; empty if nothing was."""
+    with database.reading(f"read what was decided of the budget of run {run_id}") as connection:
+        found = connection.scalar(select(RUN.c.budget).where(RUN.c.id == run_id))
+    return dict(orjson.loads(found or "{}"))
 
 
 def _shown(at: float | None) -> str | None:

@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from engine.cli.allowed import budget_lines, budget_row
+from engine.cli.paid import cost_row
 from engine.costs.usage import Usage
 from engine.errors import NotFound
 from engine.scheduling.records import (
     AttemptEnded,
     AttemptKind,
+    BudgetChanged,
     Decision,
     Dispatched,
     Duplicate,
@@ -50,6 +53,20 @@ def test_calls_of_runs_below_count_as_the_run_s(parent: str, journal: SqlJournal
         "primary",
     )
     assert (settled.looked, settled.cited_of, settled.cited, settled.scored, settled.score_sum) == (1, 30, 12, 1, 0.5)
+
+
+def test_a_run_s_budget_is_told_with_what_is_left_and_how_to_answer(
+    parent: str, runs: RunStore, journal: SqlJournal, epoch: int
+) -> None:
+    paid_now = cost_row(runs, parent)
+    assert budget_row(runs, parent, paid_now) is None, "it has none"
+    asked = {"at": NOW, "why": "too dear"}
+    journal.commit(0, epoch, [BudgetChanged(parent, {"max_nusd": 5000, "asked": asked})])
+    row = budget_row(runs, parent, paid_now)
+    assert row is not None
+    assert (row["max_usd"], row["spent_usd"], row["left_usd"], row["asked"]) == (5e-06, 2e-06, 3e-06, "too dear")
+    lines = budget_lines(parent, row)
+    assert lines[0].startswith("budget ") and lines[1] == f"approve  flywheel approvals approve {parent} [--max-usd USD]"
 
 
 def test_a_report_is_of_the_runs_that_went_on_then_and_perhaps_only_some(

@@ -227,10 +227,12 @@ def test_a_run_that_asks_for_money_says_how_to_answer_and_goes_on_once_it_is(ins
     assert told["state"] == "paused" and told["reason"].startswith("waits for approval: the budget of run")
     run = told["run"]
     assert f"flywheel approvals approve {run}" in installation.call("runs", "watch", run).stdout
+    looked = installation.call("runs", "show", run).stdout
+    assert "of 1 calls left" in looked and f"flywheel approvals approve {run}" in looked
     refused = installation.call("runs", "resume", run)
     assert refused.returncode == 1 and "flywheel approvals approve" in refused.stderr
     [waiting] = json.loads(installation.call("approvals", "list", "--json").stdout)["items"]
     assert waiting["run"] == run
     assert installation.call("approvals", "reject", run).returncode == 0
     ended = installation.call("runs", "watch", run, "--json")
-    assert ended.returncode == 0 and json.loads(ended.stdout)["partial"], ended.stderr
+    assert ended.returncode == 4 and json.loads(ended.stdout)["partial"], ended.stderr
