@@ -119,8 +119,8 @@ def show(session: Session, run: str, where: str | None, state: str | None, limit
       flywheel runs show @last inspect --state failed
       flywheel runs show @last 'inspect[17]'
     """
-    from engine.cli.outlook import look, outlook_lines, outlook_row  # lazy: not needed to list runs
-    from engine.cli.allowed import budget_lines, budget_row
+    from engine.cli.allowed import budget_lines, budget_row  # lazy: not needed to list runs
+    from engine.cli.outlook import look, outlook_lines, outlook_row
     from engine.cli.paid import cost_lines, cost_row
     from engine.cli.rating import rating_lines, rating_rows
 

@@ -109,7 +109,9 @@ def _stopped(client: Client, run: RunView) -> bool:
 
     if run.state.value == "failed":
         return run.reason.startswith(OVER_BUDGET)
-    return run.state.value == "succeeded" and run.partial and bool(decided(client.store.database, run.id).get("stopped"))
+    if run.state.value != "succeeded" or not run.partial:
+        return False
+    return bool(decided(client.store.database, run.id).get("stopped"))
 
 
 def _failures(client: Client, progress: RunProgress, steps: list[StepView]) -> list[dict[str, Any]]:
