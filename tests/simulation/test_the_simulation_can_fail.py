@@ -214,6 +214,7 @@ MUTATIONS: tuple[Callable[[Patch], None], ...] = (
 
 
 WORLDS: dict[Callable[[Patch], None], tuple[int, frozenset[str] | None]] = {
+    accept_stale_attempts: (300, None),
     publish_again_at_every_look: (580, None),
     adopt_before_the_condition_is_known: (210, None),
     let_a_frozen_scheduler_write_permits: (220, frozenset({"freeze_scheduler", "slow_call"})),
