@@ -133,7 +133,8 @@ def assemble(
     max_tokens
         Tokens of all messages, at most.
     tier
-        ``minimal`` takes the best pieces in a quarter of the room, ``wider`` half, ``full`` what fits.
+        ``minimal`` takes the best pieces in a quarter of the room, ``wider`` half, ``full`` what fits. Narrower
+        where money has run short.
     instructions
         What holds for all questions; comes first and is never cut.
     shared
@@ -165,9 +166,10 @@ def assemble(
     texts = ReadAhead(**ahead) if ahead is not None else read_ahead(context, sources, shared)
     own, common = ([Source(*each) for each in group] for group in (texts.sources, texts.shared))  # type: ignore[arg-type]
     name = model or context.care.model or ""
+    affordable = Tier(max(Tier.MINIMAL, Tier[tier.upper()] - context.care.cheaper))  # narrower where money ran short
     try:
         made = _assembler(context, name, model if summarise else None, summarise=summarise).assemble(
-            question, own, max_tokens=max_tokens, tier=Tier[tier.upper()], instructions=instructions, shared=common,
+            question, own, max_tokens=max_tokens, tier=affordable, instructions=instructions, shared=common,
             focus=focus or (), model=name,
         )  # fmt: skip
     except UsageError as error:

@@ -125,7 +125,7 @@ def vote(
     pieces
         What to answer from: as of ``llm.complete``.
     votes
-        How often to ask at most.
+        How often to ask at most; about half as often for each tier that money has run short.
     models
         Models to ask in turn; else what the step's clauses lead to.
     temperature
@@ -157,6 +157,8 @@ def vote(
     counts: Counter[str] = Counter()
     answers: list[str] = []
     calls: list[Called] = []
+    if context.care.cheaper:
+        votes = min(votes, votes // 2**context.care.cheaper | 1)  # odd, so that two choices cannot tie
     for nth in range(votes):
         context.check_cancelled()
         pinned = models[nth % len(models)] if models else None

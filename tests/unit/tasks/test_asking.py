@@ -11,6 +11,7 @@ import pytest
 
 from engine.errors import Permanent
 from engine.models.service import Models
+from engine.plan.care import Care
 from engine.plan.local import local_context
 from engine.plan.tasktype import TaskContext
 from settings import load
@@ -122,3 +123,16 @@ def test_alike_texts_are_near(context: TaskContext) -> None:
 def test_an_unknown_model_ends_the_attempt_for_good(context: TaskContext) -> None:
     with pytest.raises(Permanent, match="no provider 'nobody'"):
         complete.task_type.function(context, prompt="x", model="nobody/x")
+
+
+@pytest.mark.parametrize(("cheaper", "asked"), [(0, 3), (1, 2), (2, 1)])
+def test_fewer_votes_are_asked_for_where_money_ran_short(context: TaskContext, cheaper: int, asked: int) -> None:
+    voted = vote.task_type.function(
+        replace(context, care=Care(cheaper=cheaper)),
+        question="Is it safe?",
+        choices=["safe", "unsafe"],
+        pieces=["It is safe to lose Redis."],
+        votes=5,
+        models=["local/extractive"],
+    )
+    assert len(voted.answers) == asked  # of 5, 3 and 1: no more than can still change the outcome

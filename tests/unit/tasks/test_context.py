@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from engine.errors import Permanent
+from engine.plan.care import Care
 from engine.plan.tasktype import Effects
 from tasks import context as tasks_context
 
@@ -39,6 +40,15 @@ def test_a_context_has_the_pieces_that_answer_within_its_budget(run, docs):
         tier="full",
     )
     assert {piece["source"] for piece in full["pieces"]} == {"refunds.md", "baggage.md"}
+
+
+def test_a_context_is_narrower_where_money_ran_short(docs, context):
+    short = replace(context, care=Care(cheaper=2))
+    made = tasks_context.assemble.task_type.function(
+        short, question="How are refunds paid?", sources=[{"root": "docs"}], max_tokens=400, tier="full"
+    )
+    assert made.tier == "minimal"
+    assert {piece.source for piece in made.pieces} == {"refunds.md"}
 
 
 def test_sources_are_texts_data_and_files_and_shared_ones_come_first(run, docs):
