@@ -21,6 +21,12 @@ from typing import Any
 _SENTENCE_END = re.compile(
     r"(?<=[.!?…])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9ÄÖÜÀ-Ý])|\n\s*\n|\n(?=\s*(?:[-*•#>]|\d+[.)])\s)|\n"
 )
+_HEADING = re.compile(r"\s*#{1,6}\s")
+_ROW = re.compile(r"\s*\|(.*\|.*)\|\s*$")
+_RULE = re.compile(r"\s*\|?(?:\s*:?-{3,}:?\s*\|)+(?:\s*:?-{3,}:?\s*)?\s*$")
+_MARKED = re.compile(r"\s*(?:[-*•>|]|\d+[.)])\s")
+_WRAPPED_FROM = 60
+"""Characters from which a line that breaks was probably wrapped."""
 _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|No|Nr|Fig|Inc|Ltd|Co|[A-Z])\.$")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 _SUFFIXES = ("ations", "ation", "ments", "ingly", "ments", "ment", "ness", "ings", "ing", "edly", "ies", "ied", "ers",
@@ -39,9 +45,13 @@ _RANKED_MAX = 600
 
 
 def sentences_of(text: str) -> list[str]:
-    """The sentences of ``text``, without blank ones; a line of a list is one."""
+    """The sentences of ``text``, without blank ones; a line of a list or of a table is one.
+
+    Headings, and the heads and rules of Markdown's tables, say nothing by themselves and are left out, unless
+    there is nothing else. Lines that were only wrapped are put together again.
+    """
     found: list[str] = []
-    for piece in _SENTENCE_END.split(text):
+    for piece in _SENTENCE_END.split(_unwrapped(text) or text):
         trimmed = " ".join(piece.split())
         if not trimmed:
             continue
@@ -50,6 +60,26 @@ def sentences_of(text: str) -> list[str]:
         else:
             found.append(trimmed)
     return found
+
+
+def _unwrapped(text: str) -> str:
+    lines = text.splitlines()
+    kept: list[str] = []
+    wrapped = False  # whether the next line goes on where the last one broke
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if _HEADING.match(line) or _RULE.match(line) or (_ROW.match(line) and _RULE.match(below)):
+            wrapped = False
+            continue
+        if row := _ROW.match(line):
+            kept.append(": ".join(cell.strip() for cell in row[1].split("|") if cell.strip()))
+            wrapped = False
+            continue
+        if wrapped and line.strip() and not _MARKED.match(line):
+            kept[-1] = f"{kept[-1]} {line.strip()}"
+        else:
+            kept.append(line)
+        wrapped = len(line) >= _WRAPPED_FROM
+    return "\n".join(kept).strip()
 
 
 def words_of(text: str) -> list[str]:

@@ -133,3 +133,15 @@ def test_a_goal_is_cut_into_its_parts() -> None:
 @pytest.mark.parametrize("facts", [{"text": "", "labels": LABELS}, {"text": "?", "labels": {"x": ""}}])
 def test_nothing_at_all_is_labelled_too(facts: dict[str, Any]) -> None:
     assert json.dumps(extractive.label(facts))
+
+
+def test_wrapped_lines_and_rows_of_tables_are_sentences_and_headings_are_none() -> None:
+    text = (
+        "## What is lost\n\nSQL is the truth and everything that Redis knows of runs can be\nrebuilt from it at any "
+        "time.\n\n| lost | what happens |\n|---|---|\n| Redis | permits are void |\n- one point\n- another\n"
+    )
+    assert sentences_of(text) == [
+        "SQL is the truth and everything that Redis knows of runs can be rebuilt from it at any time.",
+        "Redis: permits are void", "- one point", "- another",
+    ]  # fmt: skip
+    assert sentences_of("# Only a heading") == ["# Only a heading"]
