@@ -18,8 +18,6 @@ from typing import Any
 
 LABELS_MIN = 100
 """Outcomes of a model from which its texts say anything; below, the calibration alone decides."""
-LABELS_MAX = 1500
-"""Outcomes that a router learns from at most, the newest."""
 TEXT_MAX = 4000
 """Characters of a text that are looked at."""
 
