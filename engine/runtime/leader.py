@@ -9,7 +9,6 @@ Everything it touches is a port, which is how the simulation drives this very co
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 import structlog
@@ -21,6 +20,7 @@ from engine.runtime.answers import Answers
 from engine.runtime.budgets import Accounting, looked
 from engine.runtime.caring import Caring
 from engine.runtime.children import Children
+from engine.runtime.consequences import Consequences
 from engine.runtime.credibility import judged
 from engine.runtime.deliveries import Deliveries
 from engine.runtime.inflight import Inflight
@@ -30,33 +30,16 @@ from engine.runtime.newcomers import Newcomers
 from engine.runtime.offspring import Offspring
 from engine.runtime.ports import RunRow
 from engine.runtime.prefetching import Prefetching
+from engine.runtime.questions import Questions
 from engine.runtime.rooms import Rooms
 from engine.runtime.tempo import Tempo
 from engine.runtime.translation import events_of
 from engine.runtime.values import Values
 from engine.runtime.world import Limits, Pace, World
 from engine.scheduling.core import Core
-from engine.scheduling.events import (
-    AttemptLost,
-    AttemptsStopped,
-    Commanded,
-    DropPrefetches,
-    Effect,
-    Event,
-    Grant,
-    NodeId,
-    PermitsRevoked,
-    Reported,
-    Request,
-    RevokeRun,
-    RunOver,
-    StartPrefetch,
-    StopAttempts,
-    TimePassed,
-    Verdict,
-)  # fmt: skip
+from engine.scheduling.events import AttemptLost, Commanded, Event, Grant, NodeId, Reported, TimePassed, Verdict
 from engine.scheduling.records import Record
-from engine.scheduling.state import LiveRun, Policy
+from engine.scheduling.state import Policy
 from engine.wire import ReportKind
 
 log = structlog.get_logger(__name__)
@@ -87,10 +70,11 @@ class Leader:
         offspring = Offspring(self._values, self._answers, world.clock)
         self._children = Children(shard, epoch, world, offspring, runs, rows)
         self._newcomers = Newcomers(shard, world, self._core, self._rows, self._absorb, self._taken_up)
+        self._questions = Questions(self._answers, self._learning, runs, rows, self._decided)
+        others = (self._inflight, self._children, self._newcomers, self._prefetching)
+        self._consequences = Consequences(world, self._core, *others, self._decided, self._forget)
         self._accounting = Accounting(world.budgets, shard, f"{shard}:{epoch}", world.hot, world.clock, pace.announce_s)
         self._uncommitted: list[Record] = []
-        self._requests: deque[Request] = deque()
-        self._effects: deque[Effect] = deque()
         self._intake = Intake(shard, world, pace)
         self._tempo = Tempo(pace.dispatch)
         self._jumps = JumpWatch(world.clock)
@@ -215,7 +199,7 @@ class Leader:
 
     def _decide(self, events: Iterable[Event]) -> None:
         batch = [event for event in events if self._credible(event)] or [TimePassed()]
-        self._absorb(self._core.decide(batch, self._world.clock.now()))
+        self._decided(batch)
         for event in batch:
             if isinstance(event, Reported):
                 self._settle_message(event.run_id, (event.step_no, event.node.item))
@@ -226,7 +210,7 @@ class Leader:
         """Whether an event counts; if not, what is to be said instead is taken in here."""
         holds, instead = judged(event, self._inflight, self._world.clock.now())
         if isinstance(instead, Grant):
-            self._effects.append(instead)
+            self._consequences.take_in([instead])
         elif instead is not None:
             self._uncommitted.append(instead)
         return holds and self._prefetching.says(event)
@@ -237,18 +221,10 @@ class Leader:
             self._inflight.ended(run_id, node)
 
     def _answer(self) -> None:
-        while self._requests:
-            request = self._requests[0]
-            run = self._core.runs.get(request.run_id)
-            if run is not None and not run.state.final:
-                try:
-                    event = self._answers.answer(request, run, self._rows[request.run_id])
-                except Unavailable as error:
-                    self._complain("values.unavailable", error)
-                    return
-                self._learning.answered(event, run)
-                self._absorb(self._core.decide([event], self._world.clock.now()))
-            self._requests.popleft()
+        try:
+            self._questions.answer()
+        except Unavailable as error:
+            self._complain("values.unavailable", error)
 
     def _tell_children(self) -> None:
         """Let what happened to runs happen to those above and below them, in the same transaction."""
@@ -258,11 +234,12 @@ class Leader:
             except Unavailable as error:
                 self._complain("values.unavailable", error)
                 return
-            self._absorb(self._core.decide(events, self._world.clock.now()))
+            self._decided(events)
             self._answer()
 
     def _dispatch(self, most: int) -> int:
         if self._to_adopt:
+            self._full = False  # nothing goes out before they are adopted, which is tried again in time
             return 0
         try:
             room = self._rooms.room(self._core)
@@ -280,13 +257,16 @@ class Leader:
             self._rooms.used(self._core.runs[chunk[0].run_id].step(chunk[0].step_no).task, len(chunk))
         return sent
 
+    def _decided(self, events: Iterable[Event]) -> None:
+        self._absorb(self._core.decide(events, self._world.clock.now()))
+
     def _absorb(self, verdict: Verdict) -> None:
         self._values.take_in(verdict.records, self._core.runs)
         self._children.take_in(verdict)
         self._learning.take_in(verdict.records, self._core.runs)
         self._uncommitted += verdict.records
-        self._requests += verdict.requests
-        self._effects += verdict.effects
+        self._questions.take_in(verdict.requests)
+        self._consequences.take_in(verdict.effects)
 
     # --- out ------------------------------------------------------------------------------------
 
@@ -308,7 +288,7 @@ class Leader:
 
     def _after_commit(self) -> None:
         try:
-            self._carry_out()
+            self._consequences.carry_out()
             self._start_children()
             self._decide_unpackable(self._inflight.send())
             self._prefetching.send(self._deliveries, self._inflight.epoch)
@@ -331,45 +311,7 @@ class Leader:
 
     def _decide_unpackable(self, events: Sequence[Event]) -> None:
         if events:
-            self._absorb(self._core.decide(events, self._world.clock.now()))
-
-    def _carry_out(self) -> None:
-        for _ in range(len(self._effects)):
-            effect = self._effects[0]
-            match effect:
-                case Grant():
-                    self._world.hot.grant(effect.token, effect.allowed)
-                case RevokeRun():
-                    run = self._core.runs.get(effect.run_id)
-                    revoked = self._revoke(run) if run is not None else None
-                    if revoked is not None:
-                        self._absorb(self._core.decide([revoked], self._world.clock.now()))
-                    elif run is not None:
-                        self._effects.append(effect)  # asked again with the next step
-                case StopAttempts():
-                    self._inflight.stop(effect.run_id, effect.nodes)
-                    run = self._core.runs.get(effect.run_id)
-                    if effect.awaited and run is not None and self._children.strays(run):
-                        self._effects.append(StopAttempts(effect.run_id, (), awaited=True))
-                    elif effect.awaited:
-                        stopped = AttemptsStopped(effect.run_id)
-                        self._absorb(self._core.decide([stopped], self._world.clock.now()))
-                case StartPrefetch() | DropPrefetches():
-                    self._prefetching.carry_out(effect)
-                case RunOver():
-                    self._world.hot.tell_end(effect.run_id)
-                    self._forget(effect.run_id)
-            self._effects.popleft()
-
-    def _revoke(self, run: LiveRun) -> PermitsRevoked | None:
-        """Delete a run's permits, once those of all runs below it are gone."""
-        below = self._children.living(run)
-        for row in below:
-            if row.id not in self._core.runs:
-                self._newcomers.take(row)
-        living, events = self._children.stopping(run, below)
-        self._absorb(self._core.decide(events, self._world.clock.now()))
-        return None if living is None else self._inflight.revoke(run, living)
+            self._decided(events)
 
     def _forget(self, run_id: str) -> None:
         self._children.forget(run_id)
@@ -392,7 +334,8 @@ class Leader:
             waits.append(due - self._world.clock.now())
         if self._rooms.next_token_s is not None:
             waits.append(self._rooms.next_token_s)
-        if self._requests or self._effects or self._inflight.waiting_to_send or self._children.waiting:
+        left = self._questions.waiting or self._consequences.waiting or self._inflight.waiting_to_send
+        if left or self._children.waiting:
             waits.append(_AGAIN_S)  # something was out of reach
         return max(0.0, min(waits))
 
