@@ -115,9 +115,18 @@ class RedisHotState:
         }
 
     @translated
-    def take_back(self, run_id: str, fields: Sequence[str], token: str) -> list[str]:
-        """Delete those of the permits that ``token`` holds and whose bodies have not begun; which."""
-        reply = self._take_back(keys=[self._keys.permits(run_id)], args=[token, *fields])
+    def take_back(
+        self, run_id: str, fields: Sequence[str], token: str, fence: tuple[int, int] | None = None
+    ) -> list[str]:
+        """Delete those of the permits that ``token`` holds and whose bodies have not begun; which.
+
+        ``fence`` is as in ``write_permits``.
+        """
+        shard, leader = (0, "") if fence is None else fence
+        keys = [self._keys.fence(shard), self._keys.permits(run_id)]
+        reply = self._take_back(keys=keys, args=[leader, token, *fields])
+        if reply is None:
+            raise Unavailable(f"permits of shard {shard} are not taken back: this scheduler does not lead it in Redis")
         return [text(field) for field in cast("list[bytes]", reply)]
 
     @translated

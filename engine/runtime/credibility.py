@@ -8,7 +8,7 @@ from engine.scheduling.events import AttemptLost, BeginAsked, Event, Grant, Repo
 from engine.scheduling.records import Duplicate
 from engine.wire import Outcome
 
-_BODY_ENDED = (Outcome.OK, Outcome.FAILED, Outcome.TIMED_OUT)
+_BODY_ENDED = (Outcome.OK, Outcome.FAILED, Outcome.TIMED_OUT, Outcome.OVER_BUDGET)
 
 
 def judged(event: Event, inflight: Inflight, now: float) -> tuple[bool, Grant | Duplicate | None]:

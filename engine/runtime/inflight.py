@@ -50,7 +50,7 @@ class Inflight:
         self._orphans: Orphans = {}
         self._settled_at: dict[str, float] = {}
         self._begun_at_revocation: dict[str, set[str]] = {}
-        self._inspection = Inspection(shard, world, pace, self._outbox, self._orphans, runs, self._server)
+        self._inspection = Inspection(shard, leader, world, pace, self._outbox, self._orphans, runs, self._server)
 
     @property
     def redis_changes(self) -> int:
@@ -220,7 +220,7 @@ class Inflight:
         whole = [token for token, names in fields.items() if token and len(names) == len(known[token].placements)]
         self._world.hot.stop(whole)  # first: what has begun costs more with every moment
         for token, names in fields.items():
-            self._world.hot.take_back(run_id, names, token)
+            self._world.hot.take_back(run_id, names, token, (self._shard, self._leader))
         for node in wanted:
             self.ended(run_id, node)
 

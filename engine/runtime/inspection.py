@@ -27,6 +27,7 @@ class Inspection:
     def __init__(
         self,
         shard: int,
+        leader: int,
         world: World,
         pace: Pace,
         outbox: Outbox,
@@ -34,7 +35,7 @@ class Inspection:
         runs: Mapping[str, LiveRun],
         server: Server,
     ) -> None:
-        self._shard, self._world, self._pace, self._outbox = shard, world, pace, outbox
+        self._shard, self._fence, self._world, self._pace, self._outbox = shard, (shard, leader), world, pace, outbox
         self._orphans, self._runs, self._server = orphans, runs, server
         self._strangers: dict[str, tuple[float, float]] = {}
         self._inspected_at = float("-inf")
@@ -111,7 +112,7 @@ class Inspection:
                 continue  # its permits are gone: that says nothing of who took them, and nothing of it is sent again
             names = {_name(node): node for node in sent.placements}
             tried, sent.taking = sent.taking, frozenset(names)
-            taken = set(self._world.hot.take_back(sent.run_id, list(names), sent.token))
+            taken = set(self._world.hot.take_back(sent.run_id, list(names), sent.token, self._fence))
             if tried:  # the reply was lost: what has no permit any more was taken then
                 taken |= tried & names.keys() - self._world.hot.permits(sent.run_id, self._server.epoch()).keys()
             sent.taking = frozenset()

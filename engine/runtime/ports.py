@@ -157,8 +157,13 @@ class HotState(Protocol):
     def permits(self, run_id: str, epoch: str) -> dict[str, PermitView]:
         """A run's permits under that epoch, by field."""
 
-    def take_back(self, run_id: str, fields: Sequence[str], token: str) -> list[str]:
-        """Delete those of the permits that ``token`` holds and whose bodies have not begun; which."""
+    def take_back(
+        self, run_id: str, fields: Sequence[str], token: str, fence: tuple[int, int] | None = None
+    ) -> list[str]:
+        """Delete those of the permits that ``token`` holds and whose bodies have not begun; which.
+
+        ``fence`` is as in ``write_permits``.
+        """
 
     def revoke_run(self, run_id: str) -> tuple[float, list[str]]:
         """Delete every permit of a run; seconds since its youngest body began (``inf`` if none), and which had."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,6 +130,7 @@ class RunSnapshot:
     """All that is needed to rebuild a run in memory. ``nodes`` are (step_no, item, final state).
 
     ``errors`` counts the attempts that failed by type and message of their error, ``TYPE: MESSAGE``.
+    ``lacking`` are steps with a node that succeeded and did not do all it should have done.
     """
 
     run: RunRow
@@ -138,3 +139,4 @@ class RunSnapshot:
     attempts: Sequence[AttemptRow] = field(default=())
     extras: Sequence[ExtraRow] = field(default=())
     errors: Mapping[str, int] = field(default_factory=dict)
+    lacking: Collection[int] = field(default=())

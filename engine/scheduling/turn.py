@@ -18,6 +18,7 @@ RUN_DEADLINE = (-1, -1)
 """Stands for a node in a timer that is a run's deadline."""
 BUDGET_ANSWER = (-1, -2)
 """Stands for a node in a timer that is the end of the time in which an operator may answer."""
+_DATES = (RUN_DEADLINE, BUDGET_ANSWER)
 
 
 class Timers:
@@ -27,7 +28,7 @@ class Timers:
         self._heap: list[tuple[float, str, int, int]] = []
 
     def add(self, due: float, run_id: str, step_no: int, item: int) -> None:
-        """Fire at ``due`` (epoch seconds) for a node, or ``RUN_DEADLINE``."""
+        """Fire at ``due`` (epoch seconds) for a node, ``RUN_DEADLINE`` or ``BUDGET_ANSWER``."""
         heapq.heappush(self._heap, (due, run_id, step_no, item))
 
     def due(self, now: float) -> list[tuple[str, int, int]]:
@@ -39,9 +40,9 @@ class Timers:
         return fired
 
     def shift(self, seconds: float) -> None:
-        """The clock jumped by ``seconds``: waits keep their length, deadlines their date."""
+        """The clock jumped by ``seconds``: waits keep their length, what was told as a date keeps it."""
         self._heap = [
-            (due if (step_no, item) == RUN_DEADLINE else due + seconds, run_id, step_no, item)
+            (due if (step_no, item) in _DATES else due + seconds, run_id, step_no, item)
             for due, run_id, step_no, item in self._heap
         ]
         heapq.heapify(self._heap)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, bindparam, exists, func, select, text
 
 from engine.errors import NotFound
 from engine.runtime.ports import AttemptRow, ChildEnd, ChildOf, CommandRow, RunRow, RunSnapshot, StepRow
-from engine.scheduling.records import AttemptKind, NodeState, RunState, StepState
+from engine.scheduling.records import PARTIAL_NODE, AttemptKind, NodeState, RunState, StepState
 from engine.scheduling.snapshot import ExtraRow
 from engine.store.columns import NOT_FINAL, PLAN_VERSION
 from engine.store.engines import Database
@@ -130,6 +130,7 @@ def load(database: Database, run_id: str) -> RunSnapshot:
             else:
                 open_nodes.setdefault(key, _Open()).add(row)
         errors = {} if run.state == RunState.PENDING.value else _errors(connection, run_id)
+        lacking = _lacking(connection, run_id) if run.partial else ()
     states = {state.value: state for state in NodeState}
     return RunSnapshot(
         run=_run_row(run),
@@ -140,7 +141,15 @@ def load(database: Database, run_id: str) -> RunSnapshot:
         attempts=[attempts_of.row() for attempts_of in open_nodes.values()],
         extras=extras,
         errors=errors,
+        lacking=lacking,
     )
+
+
+def _lacking(connection: Connection, run_id: str) -> Sequence[int]:
+    """Steps of a run with a node whose own run was partial."""
+    of_run = (NODE.c.run_id == run_id, NODE.c.state == NodeState.SUCCEEDED.value)
+    marked = select(NODE.c.step_no).where(*of_run, NODE.c.reason.startswith(PARTIAL_NODE)).distinct()
+    return connection.scalars(marked).all()
 
 
 def _errors(connection: Connection, run_id: str) -> dict[str, int]:

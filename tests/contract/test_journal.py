@@ -9,6 +9,7 @@ from engine.dag.compiled import CompiledPlan, CompiledStep
 from engine.errors import Fenced, NotFound
 from engine.runtime.ports import AttemptRow, Journal, StepRow
 from engine.scheduling.records import (
+    PARTIAL_NODE,
     AttemptKind,
     Begun,
     CommandHandled,
@@ -105,6 +106,18 @@ def test_the_first_final_state_of_a_node_stands(journal: SqlJournal, epoch: int,
     journal.commit(0, epoch, [NodeFinished(run_id, 0, 0, NodeState.FAILED, 2, NOW + 9, None, "late")])
     journal.commit(0, epoch, [NodesSkipped(run_id, 0, (0,), NodeState.CANCELLED, NOW + 9)])
     assert journal.load(run_id).nodes == [(0, 0, NodeState.SUCCEEDED)]
+
+
+def test_steps_with_a_node_that_left_something_undone_are_loaded_as_such(
+    journal: SqlJournal, epoch: int, run_id: str
+) -> None:
+    journal.commit(0, epoch, [
+        RunChanged(run_id, RunState.RUNNING, "", NOW, partial=True),
+        NodeFinished(run_id, 0, 0, NodeState.SUCCEEDED, 1, NOW, '{"v":1}', PARTIAL_NODE),
+        NodeFinished(run_id, 0, 1, NodeState.SUCCEEDED, 1, NOW, '{"v":1}', f"{PARTIAL_NODE}, taken over"),
+        NodeFinished(run_id, 1, 0, NodeState.FAILED, 1, NOW, None, f"{PARTIAL_NODE} or not, it failed"),
+    ])  # fmt: skip
+    assert list(journal.load(run_id).lacking) == [0]
 
 
 def test_the_last_state_in_a_batch_wins(journal: SqlJournal, epoch: int, runs: RunStore, run_id: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from engine.errors import Fenced, NotFound
 from engine.learning.rows import Key, Learned, LearnedRow
 from engine.scheduling.records import (
+    PARTIAL_NODE,
     AttemptEnded,
     Begun,
     BudgetChanged,
@@ -18,6 +19,7 @@ from engine.scheduling.records import (
     Duplicate,
     NodeFinished,
     NodesSkipped,
+    NodeState,
     Noted,
     PermitsGone,
     Record,
@@ -187,7 +189,8 @@ class SimJournal:
             for row in rows.values()
             if key[0] == run_id and row.outcome in (Outcome.FAILED, Outcome.TIMED_OUT) and row.error is not None
         )
-        return RunSnapshot(row, steps, nodes, attempts, extras, errors)
+        lacking = {no for (run, no, _), node in self.nodes.items() if run == run_id and _is_partial(node)}
+        return RunSnapshot(row, steps, nodes, attempts, extras, errors, lacking)
 
     def plan_source(self, version: str) -> dict[str, Any]:
         raise NotFound(version)
@@ -304,6 +307,10 @@ class SimJournal:
 
 def _is_below(row: RunRow, run_id: str) -> bool:
     return row.parent is not None and row.parent.run_id == run_id
+
+
+def _is_partial(node: NodeFinished) -> bool:
+    return node.state is NodeState.SUCCEEDED and node.reason.startswith(PARTIAL_NODE)
 
 
 def _attempt_row(key: NodeKey, rows: dict[int, Attempt]) -> AttemptRow:

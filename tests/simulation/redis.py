@@ -111,7 +111,11 @@ class SimRedis:
             if permit[2] == epoch
         }
 
-    def take_back(self, run_id: str, fields: Sequence[str], token: str) -> list[str]:
+    def take_back(
+        self, run_id: str, fields: Sequence[str], token: str, fence: tuple[int, int] | None = None
+    ) -> list[str]:
+        if fence is not None and not self.leads(fence[1]):
+            raise Unavailable("another scheduler leads")
         held = self.data.permits.get(run_id, {})
         taken = [name for name in fields if name in held and held[name][0] != "b" and token in ("", held[name][1])]
         for name in taken:

@@ -20,6 +20,11 @@ FOUND = (
     151,  # the begin mark of a second copy of a body was stored under no node
     1_489,  # an external body that was refused for money had that try back with the next scheduler
     14_685,  # a chunk of a run that was being cancelled was believed to be taken back, and nobody missed it
+    702_184,  # that a node's own run had left something undone was forgotten with the scheduler
+    702_599,  # an external body that was refused for money was taken for lost by the next scheduler
+    703_738,  # a scheduler that could not adopt a run asked again without a pause
+    705_635,  # the clock was set back and the time to answer about a budget never ended
+    712_830,  # a scheduler that did not lead any more took nodes out of a message, and its successor missed them
 )
 """Seeds that found a fault of the engine, beyond those that always run."""
 

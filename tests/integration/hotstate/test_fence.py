@@ -1,4 +1,4 @@
-"""Only the scheduler that leads a shard may store permits: a frozen predecessor must not."""
+"""Only the scheduler that leads a shard may store permits or take them back: a frozen predecessor must not."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ def test_a_predecessor_cannot_bring_back_what_its_successor_revoked(faces: Faces
     assert faces.claim() == [False]
     faces.scheduler.write_permits(faces.epoch, [("r_1", "0:0", "tok")], (0, 2))
     assert faces.claim() == [True]
+
+
+def test_a_predecessor_cannot_take_back_what_its_successor_believes_to_be_out(faces: Faces) -> None:
+    marker = faces.scheduler.epoch()[1]
+    for leader in (1, 2):
+        assert faces.scheduler.lead(0, leader, marker)
+    faces.permit("0:0", token="tok")
+    with pytest.raises(Unavailable, match="does not lead"):
+        faces.scheduler.take_back("r_1", ["0:0"], "tok", (0, 1))
+    assert set(faces.scheduler.permits("r_1", faces.epoch)) == {"0:0"}
+    assert faces.scheduler.take_back("r_1", ["0:0"], "tok", (0, 2)) == ["0:0"]
 
 
 def test_after_a_flush_nobody_leads_until_the_new_marker_is_known(faces: Faces) -> None:

@@ -125,6 +125,21 @@ def test_without_an_answer_in_time_the_plan_says_what_follows(then: str, state: 
     assert run.states()[0] == state
 
 
+@pytest.mark.parametrize("seconds", [-30.0, 30.0])
+def test_a_clock_that_is_set_leaves_the_time_to_answer_at_its_date(seconds: float) -> None:
+    run = a_run(on_exhausted="ask", ask_timeout=60)
+    first, _ = run.send()
+    refuse(run, first)
+    asked_until = run.now + 60
+    run.core.clock_jumped(seconds)
+    run.now = asked_until - 1
+    run.tell()
+    assert run.state is RunState.PAUSED
+    run.now = asked_until
+    run.tell()
+    assert run.state is RunState.RUNNING
+
+
 def test_a_run_goes_on_cheaper_and_stops_where_that_is_refused_too() -> None:
     run = a_run(on_exhausted="cheaper")
     first, second = run.send()
