@@ -23,6 +23,7 @@ from engine.plan.batch import ITEMS, batch_plan
 from engine.plan.files import check_inputs
 from engine.plan.model import Plan
 from engine.plan.registry import load_task_modules
+from engine.store.approvals import decided
 from engine.store.views import RunView
 from engine.wire import Value
 
@@ -118,9 +119,11 @@ def submit_rerun(client: Client, rerun: Rerun) -> str:
     """Submit it, tagged ``retry-of:ID``; the new run's id. Raises ``Conflict`` if nothing would run."""
     rerun.check()
     found = rerun.run
+    most = decided(client.store.database, found.id).get("max_nusd")
     return client.submit_packed(
         rerun.prepared, rerun.inputs, session=found.session, tenant=found.tenant, priority=found.priority,
         tags=(*without_lineage(found.tags), f"retry-of:{found.id}"), reuse=reuse_of(found.id, rerun.steps),
+        max_usd=None if most is None else most / 1e9,
     )  # fmt: skip
 
 

@@ -207,6 +207,7 @@ def _cut(record_id: str, ceiling_nusd: int, facts: Mapping[str, Any], now: float
     return Entry(
         id=record_id, kind="model", name=str(facts.get("model", "")), provider=str(facts.get("provider", "")),
         purpose=str(facts.get("purpose", "")), cost_nusd=ceiling_nusd, at=now, settled=False, outcome="cut",
+        facts={"items": facts["items"]} if "items" in facts else {},
     )  # fmt: skip
 
 

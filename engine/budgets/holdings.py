@@ -17,6 +17,7 @@ from engine.hotstate.budgets import GONE, MOVED, OK, Amounts, Record, RedisBudge
 
 _LOG = logging.getLogger(__name__)
 _LOOK_S = 0.5
+_RENEWED_WITHIN_S, _RENEWED_FOR_S = 20.0, 60.0
 
 AttemptKey = tuple[str, str]
 """A delivery's token and an attempt's name."""
@@ -118,6 +119,23 @@ class Holdings:
             if holds.unsettled or (gen and holds.gen != gen):
                 with holds.lock:
                     self._tell(key, holds)
+            elif gen:
+                self._renew(key, holds)
+
+    def _renew(self, key: AttemptKey, holds: AttemptHolds) -> None:
+        """Keep what is open from expiring: its call takes longer than it said, and this process lives."""
+        with holds.lock:
+            soon = self._monotonic() + _RENEWED_WITHIN_S
+            late = [i for i, record in holds.records.items() if record.state != "s" and holds.over[i] < soon]
+            if not late:
+                return
+            try:
+                answer = self._redis.renew(holds.gen, key[0], late, int(_RENEWED_FOR_S * 1000))
+            except Unavailable as error:
+                _LOG.warning("what %s holds is not renewed: %s", key[1], error)
+                return
+            if answer == OK:
+                holds.over.update(dict.fromkeys(late, self._monotonic() + _RENEWED_FOR_S))
 
     def _tell(self, key: AttemptKey, holds: AttemptHolds) -> None:
         """Bring Redis up to date with one attempt, as far as it can be reached."""

@@ -18,6 +18,9 @@ from engine.hotstate.keys import Keys
 MOST = 2**53 - 1
 """The largest amount that the script counts exactly: nine million dollars. A limit above it is taken for it."""
 
+_OF_RUNS = ("run/", "task/")
+_PAGE = 500
+
 CLOSED, WAIT, EXHAUSTED, OK, MOVED, GONE = "closed", "wait", "exhausted", "ok", "moved", "gone"
 
 
@@ -190,6 +193,11 @@ class RedisBudgets:
         return text(self._do("announce", gen, token, node, *chain.from_iterable(told)))
 
     @translated
+    def renew(self, gen: str, token: str, ids: Iterable[str], live_ms: int) -> str:
+        """The calls of these reservations still run: they expire ``live_ms`` from now. ``ok`` or ``moved``."""
+        return text(self._do("renew", gen, token, live_ms, *ids))
+
+    @translated
     def reported(self, token: str) -> bool:
         """All entries of a delivery travel with its report: forget its records; ``False`` if they must stay."""
         return cast(int, self._do("reported", token)) == 1
@@ -234,7 +242,18 @@ class RedisBudgets:
     @translated
     def begin(self, gen: str) -> None:
         """Nothing is admitted until ``open``; living workers tell what they hold to this generation."""
-        self._redis.set(f"{self._prefix}gen", gen)
+        before = cast("bytes | None", self._redis.set(f"{self._prefix}gen", gen, get=True))
+        if before is not None and text(before) != gen:  # of a file that a server came back on: counts for nothing
+            self._drop(text(before))
+
+    def _drop(self, gen: str) -> None:
+        name = f"{self._prefix}{gen}"
+        tokens = cast("list[bytes]", self._redis.zrange(f"{name}:tokens", 0, -1))
+        gone = [f"{name}:h:{text(each).partition(' ')[2]}" for each in tokens]
+        gone += [f"{name}:s:{text(each)}" for each in cast("set[bytes]", self._redis.smembers(f"{name}:runs"))]
+        gone += [f"{name}:{each}" for each in ("tokens", "open", "announced", "unknown", "runs")]
+        for start in range(0, len(gone), _PAGE):
+            self._redis.unlink(*gone[start : start + _PAGE])
 
     @translated
     def lock(self, gen: str, owner: str, seconds: float) -> bool:
@@ -261,9 +280,13 @@ class RedisBudgets:
                 name = f"{self._prefix}{gen}:s:{scope.name}"
                 pipe.hset(name, mapping=dict(zip(("s1", "s2", "s3", "s4"), spent, strict=True)))
                 pipe.expire(name, scope.kept_s)
+                if scope.name.startswith(_OF_RUNS):
+                    pipe.sadd(f"{self._prefix}{gen}:runs", scope.name)
             for bucket, nusd in levels.items():
                 now_us = seconds * 1_000_000 + micros
-                pipe.hset(f"{self._prefix}{gen}:b:{bucket.name}", mapping={"level": nusd, "at_us": now_us})
+                name = f"{self._prefix}{gen}:b:{bucket.name}"
+                pipe.hset(name, mapping={"level": nusd, "at_us": now_us})
+                pipe.expire(name, Scope("").kept_s)
             pipe.execute()
 
     @translated
@@ -286,6 +309,25 @@ class RedisBudgets:
     def known(self, node: str, spent: Amounts) -> None:
         """Such an attempt has ended, and the ledger has this much of it."""
         self._do("known", node, *spent)
+
+    @translated
+    def looks(self, gen: str, owner: str, seconds: float) -> bool:
+        """Whether this scheduler is the one that looks for runs that are over, for so long."""
+        return bool(self._redis.set(f"{self._prefix}{gen}:looks", owner, nx=True, px=int(seconds * 1000)))
+
+    @translated
+    def of_runs(self, gen: str) -> set[str]:
+        """The scopes of runs and their steps that there are counters of, but for those that are to go."""
+        return {text(name) for name in cast("set[bytes]", self._redis.smembers(f"{self._prefix}{gen}:runs"))}
+
+    @translated
+    def forget(self, gen: str, scopes: Iterable[str], seconds: int) -> None:
+        """Their runs are over: their counters go in so many seconds, late ends of calls still find them until then."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in scopes:
+                pipe.expire(f"{self._prefix}{gen}:s:{name}", seconds)
+                pipe.srem(f"{self._prefix}{gen}:runs", name)
+            pipe.execute()
 
     @translated
     def tokens(self, shard: int) -> list[str]:

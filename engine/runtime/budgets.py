@@ -46,6 +46,7 @@ from settings.economy.budgets import Budgets
 log = structlog.get_logger(__name__)
 
 _LOCK_S = 30.0
+_OVER_LOOK_S, _OVER_KEPT_S = 60.0, 86_400
 _MODEL_TASKS = "llm."
 LEDGER = "ledger"
 
@@ -54,6 +55,7 @@ class Books(Protocol):
     """What SQL knows; ``engine.store.budgets.BudgetBooks``."""
 
     def by_step(self) -> list[tuple[str, int, Sums]]: ...
+    def going(self, run_ids: Iterable[str]) -> set[str]: ...
     def above(self) -> dict[str, str | None]: ...
     def by_session(self, since: float | None = None) -> list[tuple[str, str, Sums]]: ...
     def out(self) -> list[Out]: ...
@@ -82,6 +84,7 @@ class Accounting:
         self._hot, self._clock, self._announce_s = hot, clock, announce_s
         self._opened = ""
         self._open_at = 0.0
+        self._over_look_at = float("-inf")
         self._unknown: dict[str, Record] = {}
         self._known: dict[str, Amounts] = {}
         self._suspects: set[str] = set()
@@ -110,6 +113,7 @@ class Accounting:
         if gen != self._opened:
             self._try_to_open(self._accounts, gen)
             return []
+        self._let_go(self._accounts, gen)
         notes = self._settle_unknown(self._accounts) if self._unknown else []
         return notes + (self._found(self._accounts) if caught_up else [])
 
@@ -124,6 +128,19 @@ class Accounting:
             self._accounts.redis.known(name, spent)
             del self._known[name]
             self._unknown.pop(name, None)
+
+    def _let_go(self, accounts: Accounts, gen: str) -> None:
+        """Give counters of runs that are over a day to live; whoever led when they ended may have died in that turn."""
+        now = self._clock.monotonic()
+        if now < self._over_look_at:
+            return
+        self._over_look_at = now + _OVER_LOOK_S
+        if not accounts.redis.looks(gen, self._owner, _OVER_LOOK_S / 2):
+            return
+        scopes = {name: name.split("/")[1] for name in accounts.redis.of_runs(gen)}
+        going = accounts.books.going(scopes.values()) if scopes else set()
+        if over := sorted(name for name, run_id in scopes.items() if run_id not in going):
+            accounts.redis.forget(gen, over, _OVER_KEPT_S)
 
     # --- after a loss ---------------------------------------------------------------------------
 

@@ -62,6 +62,15 @@ class BudgetBooks:
         with self._database.reading("read what runs have spent") as connection:
             return [(row[0], row[1], _whole(row[2:])) for row in connection.execute(chosen)]
 
+    def going(self, run_ids: Iterable[str]) -> set[str]:
+        """Those of some runs that have not ended."""
+        wanted, found = sorted(set(run_ids)), set[str]()
+        with self._database.reading("look which runs have ended") as connection:
+            for start in range(0, len(wanted), _PAGE):
+                page = wanted[start : start + _PAGE]
+                found.update(connection.scalars(select(RUN.c.id).where(RUN.c.id.in_(page), text(NOT_FINAL))))
+        return found
+
     def by_session(self, since: float | None = None) -> list[tuple[str, str, Sums]]:
         """Tenant, session and what it used from ``since`` (epoch seconds) on, deleted runs included."""
         live = (

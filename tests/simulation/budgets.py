@@ -146,6 +146,19 @@ class SimBudgets:
         held.announced.add(node)
         return OK
 
+    def renew(self, gen: str, token: str, ids: Iterable[str], live_ms: int) -> str:
+        if not self._is(gen):
+            return MOVED
+        held = self._here()
+        for record_id in ids:
+            record = held.held.get(token, {}).get(record_id)
+            if record is not None and record.state != "s":
+                if record.state == "x" and self._ready():
+                    _add(held, record.scopes, _SETTLED, record.amounts, -1)
+                    _add(held, record.scopes, _RESERVED, record.amounts, 1)
+                held.held[token][record_id] = replace(record, state="o", expiry_ms=self._now_ms() + live_ms)
+        return OK
+
     def reported(self, token: str) -> bool:
         if not self._ready():
             return False
@@ -213,6 +226,15 @@ class SimBudgets:
         if record is not None:
             self._uncount(held, node)
             self._count(held, replace(record, state="s", amounts=spent), 1)
+
+    def looks(self, gen: str, owner: str, seconds: float) -> bool:
+        return True
+
+    def of_runs(self, gen: str) -> set[str]:
+        return {name for name in self._get().of.setdefault(gen, Generation()).sums if name[:4] in ("run/", "task")}
+
+    def forget(self, gen: str, scopes: Iterable[str], seconds: int) -> None:
+        """Takes longer than a simulation."""
 
     def tokens(self, shard: int) -> list[str]:
         return list(self._here().tokens)
@@ -322,6 +344,10 @@ class SimBooks:
             if any(not each.state.final for each in line):
                 found[row.id] = row.parent.run_id if row.parent is not None else None
         return found
+
+    def going(self, run_ids: Iterable[str]) -> set[str]:
+        runs = self._journal.runs
+        return {run_id for run_id in run_ids if run_id in runs and not runs[run_id].state.final}
 
     def by_session(self, since: float | None = None) -> list[tuple[str, str, Sums]]:
         sums: dict[tuple[str, str], Amounts] = {}

@@ -18,6 +18,7 @@ local ready = same_server and redis.call('GET', PREFIX .. 'ready') == gen
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now_ms = math.floor(now_us / 1000)
+local KEPT_S = 34560000
 local SETTLED, RESERVED = { 's1', 's2', 's3', 's4' }, { 'r1', 'r2', 'r3', 'r4' }
 
 local function whole(number)
@@ -47,13 +48,27 @@ local function text(record)
     record.scopes, record.buckets, record.shard, record.node,
   }, ' ')
 end
-local function add(scopes, fields, amounts, sign)
+-- Scopes of runs are remembered, so that a scheduler finds them once their run is over.
+local function remember(scope)
+  if string.find(scope, '^run/') or string.find(scope, '^task/') then
+    redis.call('SADD', PREFIX .. gen .. ':runs', scope)
+  end
+end
+-- A scope that is not there was forgotten: its run is over, or its day. Only what is new to the counters makes one,
+-- and none is without a time at which it goes.
+local function add(scopes, fields, amounts, sign, makes)
   for _, scope in ipairs(split(scopes, '[^,]+')) do
-    if scope ~= '-' then
+    local name = key('s', scope)
+    local is_new = scope ~= '-' and redis.call('EXISTS', name) == 0
+    if scope ~= '-' and (makes or not is_new) then
       for i = 1, 4 do
         if amounts[i] ~= 0 then
-          redis.call('HINCRBY', key('s', scope), fields[i], whole(sign * amounts[i]))
+          redis.call('HINCRBY', name, fields[i], whole(sign * amounts[i]))
         end
+      end
+      if is_new then
+        redis.call('EXPIRE', name, KEPT_S)
+        remember(scope)
       end
     end
   end
@@ -96,8 +111,8 @@ local function expire_some()
     redis.call('ZREM', PREFIX .. gen .. ':open', name)
   end
 end
-local function count(record, sign)
-  add(record.scopes, record.state == 'o' and RESERVED or SETTLED, record.amounts, sign)
+local function count(record, sign, makes)
+  add(record.scopes, record.state == 'o' and RESERVED or SETTLED, record.amounts, sign, makes)
   pour(record.buckets, -sign * record.amounts[1])
 end
 local function keep(token, id, record, entry)
@@ -168,12 +183,14 @@ function verbs.reserve()
     scopes = #scopes > 0 and table.concat(scopes, ',') or '-',
     buckets = #buckets > 0 and table.concat(buckets, ',') or '-',
   }
-  add(record.scopes, RESERVED, want, 1)
+  add(record.scopes, RESERVED, want, 1, true)
   for i = 13, last, 6 do
     redis.call('EXPIRE', key('s', ARGV[i]), ARGV[i + 5])
+    remember(ARGV[i])
   end
   for name, has in pairs(levels) do
     redis.call('HSET', key('b', name), 'level', whole(has - want[1]), 'at_us', whole(now_us))
+    redis.call('EXPIRE', key('b', name), KEPT_S)
   end
   keep(token, id, record, ARGV[11])
   return { 'ok', gen }
@@ -213,6 +230,27 @@ function verbs.settle()
   return 'ok'
 end
 
+-- generation, token, ms until they expire, ids. Their calls still run: what expired already is merely held again.
+function verbs.renew()
+  if not same_server or gen ~= ARGV[2] then
+    return 'moved'
+  end
+  for i = 5, #ARGV do
+    local raw = redis.call('HGET', key('h', ARGV[3]), ARGV[i])
+    local record = raw and parsed(raw)
+    if record and record.state ~= 's' then
+      if record.state == 'x' and ready then
+        add(record.scopes, SETTLED, record.amounts, -1)
+        add(record.scopes, RESERVED, record.amounts, 1)
+      end
+      record.state, record.expiry = 'o', now_ms + tonumber(ARGV[4])
+      redis.call('HSET', key('h', ARGV[3]), ARGV[i], text(record))
+      redis.call('ZADD', PREFIX .. gen .. ':open', whole(record.expiry), name_of(ARGV[3], ARGV[i]))
+    end
+  end
+  return 'ok'
+end
+
 -- generation, token, attempt, then for each record: id, ms until it expires, record, entry. What a living
 -- worker holds, told again to a Redis that has lost it; all that the attempt holds, so that nothing else
 -- counts for it.
@@ -230,7 +268,7 @@ function verbs.announce()
       local record = parsed(ARGV[i + 2])
       record.expiry = now_ms + tonumber(ARGV[i + 1])
       if ready then
-        count(record, 1)
+        count(record, 1, true)
       end
       keep(token, id, record, ARGV[i + 3])
     end
@@ -303,13 +341,13 @@ function verbs.open()
     local held = redis.call('HGETALL', key('h', string.match(name, ' (.*)$')))
     for i = 1, #held, 2 do
       if string.sub(held[i], 1, 2) ~= 'e ' and not stored[held[i]] then
-        count(parsed(held[i + 1]), 1)
+        count(parsed(held[i + 1]), 1, true)
       end
     end
   end
   for i = last + 1, #ARGV, 2 do
     if redis.call('SISMEMBER', PREFIX .. gen .. ':announced', ARGV[i]) == 0 then
-      count(parsed(ARGV[i + 1]), 1)
+      count(parsed(ARGV[i + 1]), 1, true)
       redis.call('HSET', PREFIX .. gen .. ':unknown', ARGV[i], ARGV[i + 1])
     end
   end
@@ -352,9 +390,7 @@ function verbs.refund()
     rest[i] = math.max(0, record.amounts[i] - tonumber(ARGV[i + 2]))
   end
   for _, scope in ipairs(split(record.scopes, '[^,]+')) do
-    if scope ~= '-' and redis.call('EXISTS', key('s', scope)) == 1 then -- a day that is over may be forgotten
-      add(scope, SETTLED, rest, -1)
-    end
+    add(scope, SETTLED, rest, -1)
   end
   return 1
 end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -15,7 +16,7 @@ from engine.budgets.scopes import Spender, run_scope
 from engine.clock import SystemClock
 from engine.costs.entry import Entry
 from engine.errors import BudgetExhausted
-from engine.hotstate.budgets import Amounts, Record, RedisBudgets
+from engine.hotstate.budgets import Amounts, Bucket, Limit, Record, RedisBudgets, Scope
 from engine.hotstate.scheduler import RedisHotState
 from engine.plan.care import Budget as BudgetClause
 from engine.plan.care import Care
@@ -299,4 +300,88 @@ def test_who_waits_is_spoken_for_though_it_holds_nothing(redis_server: RedisServ
     held.settle(CENT, 0, entry(CENT))
     assert admitted.wait(30)
     thread.join()
+    here.close()
+
+
+def test_a_call_that_takes_longer_than_it_said_stays_held_while_its_process_lives(redis_server: RedisServer) -> None:
+    here = Installation(redis_server, Budgets(wait_s=0))
+    here.open()
+    clock = [0.0]
+    holdings = Holdings(here.redis, lambda: clock[0])
+    node = Spender("r_1", 0, 0, 1, "acme", "s", "tok0").attempt_name
+    record = Record("a", "o", 0, Amounts(60 * CENT, 0, 1, 0), (run_scope("r_1"),), (), 0, node, "{}")
+    scope = Scope(run_scope("r_1"), Limit(100 * CENT))
+    gen = here.redis.reserve("tok0", record, 50, [scope], ()).gen
+    holdings.added(holdings.of(("tok0", node)), gen, record, 100.0)
+    holdings.look()
+    until_counted_as_spent(here, CENT)  # nobody renews what has time left by its own clock
+    assert here.run_spending() == (60 * CENT, 0)
+    clock[0] = 90.0
+    holdings.look()
+    assert here.run_spending() == (0, 60 * CENT)
+    [held] = here.redis.held("tok0")
+    assert held.expiry_ms > time.time() * 1000 + 30_000
+    holdings.reported("tok0")
+    clock[0] = 1000.0
+    holdings.look()
+    assert here.redis.held("tok0") == [held], "once its delivery has reported nobody speaks for it"
+    here.close()
+
+
+def until_counted_as_spent(here: Installation, cent: int) -> None:
+    deadline = time.monotonic() + 20
+    while here.run_spending()[1]:
+        assert time.monotonic() < deadline
+        here.budget(2, run="r_2").reserve(cent, 0, {"id": f"look{time.monotonic()}"}).release()
+
+
+def test_no_counter_is_without_a_time_at_which_it_goes(redis_server: RedisServer, here: Installation) -> None:
+    budget = here.budget()
+    budget.reserve(20 * CENT, 0, {"id": "a"}).settle(CENT, 0, entry(CENT))
+    [record] = here.redis.held("tok0")
+    here.till.holdings.reported("tok0")
+    redis_server.flush()
+    gen = here.begin()
+    assert here.redis.announce(gen, "tok0", record.node, [(record, 1000)]) == "ok"
+    unknown = replace(record, id="?", scopes=("run/r_9", "task/r_9/1"), node="r_9/1/0/1")
+    here.redis.write_sums(gen, {Scope("run/r_8"): Amounts(1)}, {Bucket("burst", 5, 5): 5})
+    assert here.redis.open(gen, [], {unknown.node: unknown})
+    here.redis.known(unknown.node, Amounts(2))
+    for name in redis_server.client.scan_iter("*:s:*"):
+        assert redis_server.client.ttl(name) > 0, name
+    assert {"run/r_1", "task/r_1/0", "run/r_8", "run/r_9", "task/r_9/1"} == here.redis.of_runs(gen)
+
+
+def test_what_ends_after_its_run_is_forgotten_brings_no_counter_back(
+    redis_server: RedisServer, here: Installation
+) -> None:
+    held = here.budget().reserve(20 * CENT, 0, {"id": "a"})
+    gen = here.redis.generation()
+    here.redis.forget(gen, here.redis.of_runs(gen), 3600)
+    assert here.redis.of_runs(gen) == set()
+    names = [f"t:budget:{gen}:s:run/r_1", f"t:budget:{gen}:s:task/r_1/0"]
+    names = [name.encode() for name in names if redis_server.client.exists(name)]
+    assert len(names) == 2 and all(0 < redis_server.client.ttl(name) <= 3600 for name in names)
+    late = here.budget(1).reserve(CENT, 0, {"id": "b"})
+    assert here.redis.of_runs(gen) == {"run/r_1", "task/r_1/0"}, "what is used again is looked at again"
+    late.settle(CENT, 0, entry(CENT))
+    here.redis.forget(gen, here.redis.of_runs(gen), 3600)
+    held.settle(3 * CENT, 0, entry(3 * CENT))
+    assert here.run_spending() == (4 * CENT, 0)
+    other = here.budget(2).reserve(20 * CENT, 0, {"id": "c"})
+    redis_server.client.delete(*names)  # as they are gone a day after
+    other.settle(3 * CENT, 0, entry(3 * CENT))
+    assert not redis_server.client.exists(*names)
+
+
+def test_what_a_file_brings_back_of_an_earlier_server_is_deleted(fragile_redis: RedisServer) -> None:
+    here = Installation(fragile_redis, Budgets(wait_s=0.05))
+    here.open()
+    gen = here.redis.generation()
+    here.budget().reserve(20 * CENT, 0, {"id": "a"})
+    here.till.holdings.reported("tok0")
+    fragile_redis.restart()
+    here.open()
+    left = {name.decode().partition(gen)[2] for name in fragile_redis.client.scan_iter(f"*{gen}*")}
+    assert not [name for name in left if name.startswith((":h:", ":s:run/", ":s:task/", ":tokens", ":open", ":runs"))]
     here.close()

@@ -69,7 +69,9 @@ def test_any_calls_come_to_the_same_on_both(redis_server: RedisServer, seed: int
     for number in range(200):
         token = chance.choice(TOKENS)
         known = [record_id for told, record_id in made if told == token] or ["none"]
-        match chance.choice(("reserve",) * 12 + ("settle",) * 6 + ("again", "reported", "ledgered", "known", "lose")):
+        match chance.choice(
+            ("reserve",) * 12 + ("settle",) * 6 + ("again", "renew", "reported", "ledgered", "known", "lose")
+        ):
             case "reserve":
                 record = a_record(chance, f"c{number}", token)
                 scopes = [scope for scope in SCOPES if scope.name in record.scopes]
@@ -84,6 +86,8 @@ def test_any_calls_come_to_the_same_on_both(redis_server: RedisServer, seed: int
                 both.call("settle", both.gen, token, chance.choice(known), spent, chance.choice(("", "{}", "{}")))
             case "again":
                 both.call("settle", "another-generation", token, chance.choice(known), Amounts(), "{}")
+            case "renew":
+                both.call("renew", both.gen, token, known[-2:], 10**7)
             case "reported":
                 both.call("reported", token)
             case "ledgered":

@@ -137,6 +137,15 @@ class Conserved(RuleBasedStateMachine):
         if known.state != "s" and not known.ledgered:
             del self.known[name]
 
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.known)))
+        known = self.known[name]
+        assert self.redis.renew(self.gen, known.record.node, [name], 10**7) == "ok"
+        if known.state != "s" and not known.ledgered:
+            self.known[name] = replace(known, state="o")
+
     @rule(token=st.integers(0, ATTEMPTS - 1))
     def lose_a_delivery(self, token: int) -> None:
         held = self.redis.held(f"t{token}")
