@@ -97,7 +97,7 @@ class Answering:
         last = tried[-1]
         if last.verdict.passed is False:
             if last.answer.finish == "invalid":
-                raise CheckFailed(f"{last.answer.model} and those before it did not meet the schema")
+                raise CheckFailed(f"no model gave an answer that can be used; {last.verdict.why}")
             asked = ", ".join(dict.fromkeys(each.answer.model for each in tried))
             raise CheckFailed(f"no answer passed the check ({last.verdict.by}; asked {asked}): {last.verdict.why}")
         return last.answer, replace(total(self.calls), score=last.verdict.score, tries=len(tried))
@@ -135,18 +135,21 @@ class Answering:
     def _once(self, question: Question, choice: Choice) -> Answer:
         from engine.costs.usage import Usage
         from engine.models.checks import Verdict
-        from engine.models.failures import InvalidAnswer
+        from engine.models.failures import InvalidAnswer, NoAnswer
         from engine.models.request import Answer
 
         self.context.check_cancelled()
         try:
             answer, call = self.put(self.context, question, choice)
-        except InvalidAnswer as error:
+        except (InvalidAnswer, NoAnswer) as error:
             if not self.escalations:
                 raise
             model = choice.model
             answer = Answer(error.text, None, model.id, model.provider.name, Usage(), 0, "invalid")
-            self._remember(answer, Verdict(passed=False, score=0.0, why=str(error), by="form"))
+            verdict = Verdict(passed=False, score=0.0, why=str(error), by="form")
+            self._remember(answer, verdict)
+            if (entry := self.models.entry()) is not None:
+                self._leave(answer, verdict, entry)
             return answer
         self.calls.append(call)
         entry = self.models.entry()

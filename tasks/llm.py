@@ -167,7 +167,12 @@ def _read(context: TaskContext, calls: Sequence[Mapping[str, Any]]) -> list[Any]
         return alone(extract.task_type.function, context, calls)
     told = f"{_EXTRACT} {first.get('instructions') or ''}"
     texts, tokens = [each["text"] for each in calls], first.get("max_output_tokens") or 512
-    given, call = together(context, told, texts, first["schema"], min(tokens, 512), model)
+    from engine.models.failures import NoAnswer
+
+    try:
+        given, call = together(context, told, texts, first["schema"], min(tokens, 512), model)
+    except NoAnswer:  # one text that it refuses, or that takes all its room, must not fail the others
+        return alone(extract.task_type.function, context, calls)
     found = [said if isinstance(said, Exception) else Extracted(said, call) for said in given]
     return passing(context, calls, found, lambda result: result.data, extract.task_type.function)
 

@@ -70,7 +70,12 @@ def _classified(context: TaskContext, calls: Sequence[Mapping[str, Any]]) -> lis
     }
     instructions = _instructions(described, first.get("otherwise"), first.get("instructions") or "")
     told = f"{instructions}\nSay for each how sure you are, from 0 to 1."
-    given, call = together(context, told, [each["text"] for each in calls], form, 24, model)
+    from engine.models.failures import NoAnswer
+
+    try:
+        given, call = together(context, told, [each["text"] for each in calls], form, 24, model)
+    except NoAnswer:  # one text that it refuses, or that takes all its room, must not fail the others
+        return alone(classify.task_type.function, context, calls)
     found = [
         said if isinstance(said, Exception) else Classified(said["label"], said["confidence"], "", call)
         for said in given

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
@@ -70,6 +71,12 @@ class Provider:
     tokens_per_minute: int | None = None
     timeout_s: float = 300.0
     tries: int = 4
+
+    @property
+    def address(self) -> str:
+        """Where it is, as it may be shown: without a user, a password or a query."""
+        parts = urlsplit(self.base_url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 @dataclass(frozen=True, slots=True)

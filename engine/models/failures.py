@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import email.utils
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from engine.errors import FlywheelError, Retryable
+from engine.errors import FlywheelError, Permanent, Retryable
 
-_PASSING = frozenset({408, 409, 425, 429})
 RETRY_AFTER_MAX_S = 3600.0
 """A longer wait than this is not asked for in earnest."""
+
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 
 class ProviderFailure(FlywheelError):  # noqa: N818 - reads better without Error, as those of engine.errors do
@@ -50,29 +53,32 @@ class InvalidAnswer(Retryable):
         self.text = text
 
 
-def refused(provider: str, status: int, said: str, retry_after: str | None, key_name: str | None) -> ProviderFailure:
-    """The failure of an answer with ``status``.
+class NoAnswer(Permanent):
+    """A model refused, or had no room left to answer in: asked again the same way it does the same.
 
-    Parameters
-    ----------
-    said
-        The provider's own message. It is left out where a key was refused: some quote it.
-    retry_after
-        Its header ``Retry-After``, seconds or a date.
-    key_name
-        Name of the secret with the key.
+    ``text`` is what it wrote.
     """
-    if status in (401, 403):
-        what = f"secret {key_name!r}" if key_name else "no key, because none is declared for it"
-        message = f"{provider} refused the call ({status}) with {what}"
-        return ProviderFailure(message, passing=False, status=status)
-    passing = status in _PASSING or status >= 500
-    message = f"{provider} answered {status}: {said[:500]}" if said else f"{provider} answered {status}"
-    return ProviderFailure(message, passing=passing, delay_s=retry_after_s(retry_after), status=status)
+
+    def __init__(self, message: str, text: str = "") -> None:
+        super().__init__(message)
+        self.text = text
+
+
+def delay_asked_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds after which a provider wants to be asked again, by its headers; ``None`` if they do not say.
+
+    ``retry-after-ms``, which OpenAI and Azure send besides, is the finer one and goes before ``Retry-After``.
+    """
+    fine = (headers.get("retry-after-ms") or "").strip()
+    if _SECONDS.fullmatch(fine):
+        return min(float(fine) / 1000, RETRY_AFTER_MAX_S)
+    return retry_after_s(headers.get("retry-after"), now)
 
 
 def retry_after_s(header: str | None, now: datetime | None = None) -> float | None:
     """Seconds that ``Retry-After`` asks for, a number or a date; ``None`` if it is absent or neither.
+
+    Parts of a second are no part of the RFC, but some send them.
 
     References
     ----------
@@ -81,7 +87,7 @@ def retry_after_s(header: str | None, now: datetime | None = None) -> float | No
     if header is None:
         return None
     text = header.strip()
-    if text.isascii() and text.isdigit():
+    if _SECONDS.fullmatch(text):
         return min(float(text), RETRY_AFTER_MAX_S)
     try:
         date = email.utils.parsedate_to_datetime(text)

@@ -38,7 +38,10 @@ def check_host(provider: Provider) -> None:
             host, parts.port or (443 if parts.scheme == "https" else 80), type=socket.SOCK_STREAM
         )
     except socket.gaierror as error:
-        raise Retryable(f"{provider.name}: {host} cannot be resolved: {error.strerror}") from error
+        raise Retryable(
+            f"{provider.name} ({provider.address}): {host} cannot be resolved: {error.strerror}; check `base_url` of "
+            f"providers.{provider.name} in the file that FLYWHEEL_ECONOMY names, and the workers' DNS"
+        ) from error
     for entry in found:
         _check(provider, host, str(entry[4][0]), parts.scheme)
     _known[key] = time.monotonic() + _KEPT_S

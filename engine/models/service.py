@@ -18,7 +18,7 @@ from engine.clock import Clock, SystemClock
 from engine.costs.entry import Entry
 from engine.costs.usage import Usage
 from engine.errors import Permanent
-from engine.models import structured
+from engine.models import structured, usable
 from engine.models.catalogue import Catalogue, Model, Provider
 from engine.models.choosing import Cheapest, Choice, Chooser, Needs
 from engine.models.failures import InvalidAnswer, ProviderFailure
@@ -56,6 +56,8 @@ class Parts:
         What they say.
     chooser
         Chooses where no model is pinned; ``None`` takes the cheapest that meets the needs.
+    thinkers
+        Models whose thinking has left no room to answer: given more from the start.
     """
 
     catalogue: Catalogue
@@ -63,6 +65,7 @@ class Parts:
     throttle: ThrottlePort = field(default_factory=NoThrottle)
     clock: Clock = field(default_factory=SystemClock)
     chooser: Chooser | None = None
+    thinkers: set[str] = field(default_factory=set)
     _clients: dict[tuple[Provider, str | None], Client] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -164,12 +167,15 @@ class Models:
     def ask(self, request: Request) -> Answer:
         """The answer to ``request``.
 
-        Where a schema is asked for, its data meets it: an answer that does not is repaired once.
+        Where a schema is asked for, its data meets it: an answer that does not is repaired once. Where thinking took up
+        what the model may write, it is asked once more with room for it.
 
         Raises
         ------
         InvalidAnswer
-            The repaired answer does not meet the schema either.
+            The repaired answer does not meet the schema either, or it is empty.
+        NoAnswer
+            The model refuses, or its answer breaks off where it may write no more.
         Permanent
             There is no key, the provider refuses the call, or the request does not fit the model.
         Retryable
@@ -224,16 +230,30 @@ class Models:
         answer = _answer(model, paid, data, cache)
         if not paid.wrong:
             return answer
-        again, data = self._asked_once(model, structured.repair(request, paid.answer.text, paid.wrong), cache)
-        if again.wrong:
-            told = "; ".join(again.wrong)
-            raise InvalidAnswer(f"{model.id} did not meet the schema, twice: {told}", again.answer.text)
-        second = _answer(model, again, data, cache)
+        again = self._again(model, request, paid)
+        if again is None:
+            raise usable.failure(model, paid.answer, paid.usage, paid.wrong, request.max_output_tokens)
+        last, data = self._asked_once(model, again, cache)
+        if last.wrong:
+            raise usable.failure(model, last.answer, last.usage, last.wrong, again.max_output_tokens)
+        second = _answer(model, last, data, cache)
         return replace(
             second, usage=answer.usage + second.usage, cost_nusd=answer.cost_nusd + second.cost_nusd, repaired=True,
             call_s=answer.call_s + second.call_s, queue_s=answer.queue_s + second.queue_s,
             first_token_s=answer.first_token_s,
         )  # fmt: skip
+
+    def _again(self, model: Model, request: Request, paid: Paid[Reply]) -> Request | None:
+        """What is asked after an answer that cannot be used; ``None`` if the same would come again."""
+        if usable.thought_too_long(paid.answer, paid.usage):
+            roomy = usable.room(model, request, paid.usage.input_total)
+            if roomy <= request.max_output_tokens:
+                return None
+            self._parts.thinkers.add(model.id)
+            return replace(request, max_output_tokens=roomy, purpose="repair")
+        if request.schema is None or paid.answer.finish == "filtered":
+            return None
+        return structured.repair(request, paid.answer.text, paid.wrong)
 
     def _asked_once(self, model: Model, request: Request, cache: str) -> tuple[Paid[Reply], Any]:
         request = replace(request, max_output_tokens=min(request.max_output_tokens, model.output_tokens))
@@ -242,16 +262,15 @@ class Models:
             texts.append(structured.told(request.schema))
         tools = json.dumps([asdict(tool) for tool in request.tools], default=dict) if request.tools else ""
         text = "\n".join([*texts, tools])
+        if model.id in self._parts.thinkers and request.purpose != "repair":
+            request = replace(request, max_output_tokens=usable.room(model, request, count(text, model.id)))
         self._fits(model, request, text)
         client = self._client(model)
         found: list[Any] = [None]
 
         def wrong(reply: Reply) -> list[str]:
-            if request.schema is None or reply.calls:
-                return []
-            found[0], problems = structured.read(reply.text, request.schema)
-            cut_off = reply.finish == "length" and problems
-            return [*problems, f"it broke off at {request.max_output_tokens} tokens"] if cut_off else problems
+            found[0], problems = usable.read(reply, request.schema, request.max_output_tokens, local=model.local)
+            return problems
 
         limit_s = request.timeout_s
         until = self._until if limit_s is None else min(self._until, time.monotonic() + limit_s)

@@ -71,12 +71,17 @@ class Simulated:
 
 @dataclass(frozen=True)
 class Fault:
-    """What one call meets: ``status`` (with ``retry_after``), ``malformed``, ``disconnect`` after ``after_tokens``
-    of a stream, ``slow`` by ``seconds`` before the first token, ``no_usage``."""
+    """What one call meets: ``status`` (with ``retry_after``, ``message``, ``code`` and ``headers``), ``page`` (HTML of
+    that title, with ``status``), ``malformed``, ``disconnect`` after ``after_tokens`` of a stream, ``slow`` by
+    ``seconds`` before the first token, ``no_usage``, ``refusal`` (of that ``message``), ``filtered``, ``told`` (an
+    error within a stream that began well)."""
 
     kind: str
     status: int = 500
     retry_after: str | None = None
+    message: str = "simulated"
+    code: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     after_tokens: int = 3
     seconds: float = 0.0
 
@@ -402,7 +407,14 @@ class _Handler(BaseHTTPRequestHandler):
         fault = simulated.fault(asked)
         if fault is not None and fault.kind == "status":
             simulated.refused(asked, fault.status)
-            self._refuse(fault.status, "simulated", fault.retry_after)
+            headers = {**fault.headers, **({"retry-after": fault.retry_after} if fault.retry_after else {})}
+            self._refuse(fault.status, fault.message, headers, fault.code)
+            return
+        if fault is not None and fault.kind == "page":
+            simulated.refused(asked, fault.status)
+            page = f"<!DOCTYPE html><html><head><title>{fault.message}</title></head><body>…</body></html>".encode()
+            self._head("text/html; charset=utf-8", len(page), fault.status)
+            self.wfile.write(page)
             return
         if fault is not None and fault.kind == "malformed":
             simulated.refused(asked, 299)
@@ -422,13 +434,17 @@ class _Handler(BaseHTTPRequestHandler):
         reasoning = min(model.reasoning_tokens, limit)
         finish = "length" if len(pieces) > limit - reasoning else "stop"
         pieces = pieces[: limit - reasoning]
+        refusal = fault.message if fault is not None and fault.kind == "refusal" else None
+        if fault is not None and fault.kind in ("refusal", "filtered"):
+            pieces, finish = [], "stop" if refusal else "content_filter"
         usage = _usage(len(prompt), cached, len(pieces) + reasoning, reasoning)
         if fault is not None and fault.kind == "no_usage":
             usage = None
         _pause(model.first_token_s + (fault.seconds if fault is not None and fault.kind == "slow" else 0.0))
         if not asked.body.get("stream"):
             _pause(len(pieces) / model.tokens_per_s)
-            choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": "".join(pieces)}}
+            message = {"role": "assistant", "content": "".join(pieces), "refusal": refusal}
+            choice = {"index": 0, "finish_reason": finish, "message": message}
             simulated.bill(asked, len(prompt), cached, len(pieces) + reasoning, reasoning, whole=True)
             self._send(json.dumps(_frame(asked, "chat.completion", [choice], usage)).encode())
             return
@@ -443,7 +459,9 @@ class _Handler(BaseHTTPRequestHandler):
                 delta = {"index": 0, "delta": {"content": "".join(some)}, "finish_reason": None}
                 self._event(_frame(asked, "chat.completion.chunk", [delta], None))
                 written += len(some)
-            last = {"index": 0, "delta": {}, "finish_reason": finish}
+            if fault is not None and fault.kind == "told":
+                self._chunk(b"data: " + json.dumps({"error": {"message": fault.message}}).encode() + b"\n\n")
+            last = {"index": 0, "delta": {"refusal": refusal} if refusal else {}, "finish_reason": finish}
             # Billed before the caller can know: whoever saw the end finds it counted.
             simulated.bill(asked, len(prompt), cached, len(pieces) + reasoning, reasoning, whole=True)
         except (BrokenPipeError, ConnectionError):
@@ -465,9 +483,11 @@ class _Handler(BaseHTTPRequestHandler):
         told = {"object": "list", "model": asked.model, "data": data}
         self._send(json.dumps({**told, "usage": {"prompt_tokens": used, "total_tokens": used}}).encode())
 
-    def _refuse(self, status: int, message: str, retry_after: str | None = None) -> None:
-        body = json.dumps({"error": {"message": message, "type": "simulated", "code": status}}).encode()
-        self._send(body, status, {"retry-after": retry_after} if retry_after else {})
+    def _refuse(
+        self, status: int, message: str, headers: Mapping[str, str] | None = None, code: str | None = None
+    ) -> None:
+        body = json.dumps({"error": {"message": message, "type": "simulated", "code": code or status}}).encode()
+        self._send(body, status, headers)
 
     def _send(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         self._head("application/json", len(body), status, headers)

@@ -6,16 +6,17 @@ import json
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import anthropic
 import httpx2
 
 from engine.models import structured
 from engine.models.catalogue import Model, Provider
-from engine.models.failures import ProviderFailure, refused
+from engine.models.failures import ProviderFailure
 from engine.models.progress import CallCut, Progress
-from engine.models.providers.client import Reply, Vectors
+from engine.models.providers.client import Reply, Vectors, no_page
+from engine.models.refusals import Refusal, broken_off, late, refused, unreached, unreadable
 from engine.models.request import Message, Request, ToolCall
 
 FINISHES = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tools",
@@ -37,13 +38,17 @@ class AnthropicForm:
     usage_form = "anthropic"
 
     def __init__(self, provider: Provider, key: str | None) -> None:
-        self._provider, self._key = provider, key or "none"
+        self._provider, self._key = provider, key
         self._anthropic = anthropic.Anthropic(
-            api_key=self._key,
+            api_key=key or "none",
             base_url=provider.base_url,
             max_retries=0,  # tries are counted, paid and waited for by who asks
             # The key must not follow a redirect to another host: its header is not one that clients drop.
-            http_client=httpx2.Client(follow_redirects=False, limits=httpx2.Limits(max_connections=None)),
+            http_client=httpx2.Client(
+                follow_redirects=False,
+                limits=httpx2.Limits(max_connections=None),
+                event_hooks={"response": [no_page(provider)]},
+            ),
         )
 
     def close(self) -> None:
@@ -53,56 +58,48 @@ class AnthropicForm:
     def ask(self, model: Model, request: Request, progress: Progress) -> Reply:
         """Always streamed: usage of what went in comes first, so that a cut call is known as far as it came."""
         arguments = arguments_of(model, request)
-        with self._translated(progress):
+        with self.asking(progress, model):
             timeout = httpx2.Timeout(progress.patience_s, connect=_CONNECT_S)
             stream = self._anthropic.messages.create(**arguments, stream=True, timeout=timeout)
             progress.abort_with(lambda: _shut(stream.response))
             with stream:
-                return _gathered(stream, progress)
+                return _gathered(stream, progress, self._provider)
 
     def embed(self, model: Model, texts: Sequence[str], progress: Progress) -> Vectors:  # noqa: ARG002 - as any client
         """It has no embeddings."""
         raise ProviderFailure(f"{self._provider.name} embeds no texts", passing=False)
 
     @contextmanager
-    def asking(self, progress: Progress) -> Iterator[anthropic.Anthropic]:
-        """The library itself, with its failures as ours."""
-        with self._translated(progress):
-            yield self._anthropic
-
-    @contextmanager
-    def _translated(self, progress: Progress) -> Iterator[None]:
-        """Failures of the library as ours. Causes are dropped: they hold the request, and so the key."""
-        name = self._provider.name
+    def asking(self, progress: Progress, model: Model | None = None) -> Iterator[anthropic.Anthropic]:
+        """The library itself, with its failures as ours. Causes are dropped: they hold the request, and so the key."""
+        provider = self._provider
         progress.sent = True
         try:
-            yield
+            yield self._anthropic
         except (CallCut, ProviderFailure):
             raise
         except anthropic.APIStatusError as error:
-            self._refused(error)
+            failure = refused(provider, _refusal(error), model, self._key)
+            failure.billed = error.status_code == 200
+            raise failure from None
         except (anthropic.APITimeoutError, httpx2.TimeoutException):
-            raise ProviderFailure(f"{name} did not answer in time", passing=True, billed=True) from None
+            raise late(provider) from None
         except (anthropic.APIConnectionError, httpx2.ConnectError) as error:
-            never_sent = isinstance(error.__cause__ or error, httpx2.ConnectError | httpx2.ConnectTimeout)
-            what = "cannot be reached" if never_sent else "broke the connection"
-            raise ProviderFailure(f"{name} {what}", passing=True, billed=not never_sent) from None
+            cause = error.__cause__ or error
+            never_sent = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
+            raise unreached(provider, cause, sent=not never_sent) from None
         except (anthropic.APIError, httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"{name} gave an answer that cannot be read: {type(error).__name__}"
-            raise ProviderFailure(what, passing=True, billed=True) from None
+            raise unreadable(provider, type(error).__name__) from None
 
-    def _refused(self, error: anthropic.APIStatusError) -> NoReturn:
-        body: Any = error.body if isinstance(error.body, dict) else {}
-        inner = body.get("error") if isinstance(body.get("error"), dict) else {}
-        # An error within a stream comes with the status of its beginning, 200.
-        busy = error.status_code == 200 and inner.get("type") in ("overloaded_error", "rate_limit_error", "api_error")
-        status = _OVERLOADED if busy else error.status_code
-        failure = refused(
-            self._provider.name, status, str(inner.get("message") or "").replace(self._key, "***"),
-            error.response.headers.get("retry-after"), self._provider.key,
-        )  # fmt: skip
-        failure.billed = error.status_code == 200
-        raise failure from None
+
+def _refusal(error: anthropic.APIStatusError) -> Refusal:
+    body: Any = error.body if isinstance(error.body, dict) else {}
+    inner = body.get("error") if isinstance(body.get("error"), dict) else {}
+    code = str(inner.get("type") or "")
+    # An error within a stream comes with the status of its beginning, 200.
+    busy = error.status_code == 200 and code in ("overloaded_error", "rate_limit_error", "api_error")
+    said = str(inner.get("message") or error.response.text)
+    return Refusal(_OVERLOADED if busy else error.status_code, said, code, error.response.headers)
 
 
 def arguments_of(model: Model, request: Request) -> dict[str, Any]:
@@ -148,7 +145,7 @@ def _message(message: Message, mark: dict[str, Any]) -> dict[str, Any]:
     return {"role": message.role, "content": parts}
 
 
-def _gathered(stream: Any, progress: Progress) -> Reply:
+def _gathered(stream: Any, progress: Progress, provider: Provider) -> Reply:
     finish: str | None = None
     calls: dict[int, list[str]] = {}
     for event in stream:
@@ -166,7 +163,7 @@ def _gathered(stream: Any, progress: Progress) -> Reply:
             finish = event.delta.stop_reason or finish
             progress.used(event.usage.model_dump())
     if finish is None:
-        raise ProviderFailure("the answer broke off before its end", passing=True, billed=True)
+        raise broken_off(provider)
     made = tuple(ToolCall(known[0], known[1], json.loads(known[2] or "{}")) for known in calls.values())
     return Reply(progress.text, dict(progress.usage), FINISHES.get(finish, "stop"), made)
 

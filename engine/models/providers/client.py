@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from engine.errors import Permanent
 from engine.models.catalogue import Model, Provider
 from engine.models.progress import Progress
+from engine.models.refusals import no_api
 from engine.models.request import Request, ToolCall
 
 _HOMES = {
@@ -53,6 +54,24 @@ class Client(Protocol):
 
     def close(self) -> None:
         """Close its connections."""
+
+
+PAGE_MAX_BYTES = 64 * 1024
+
+
+def no_page(provider: Provider) -> Callable[[Any], None]:
+    """What refuses a page for people that comes with a status of success, before anything is read as an answer.
+
+    For the hooks of httpx and of its successor; raises ``ProviderFailure``.
+    """
+
+    def look(response: Any) -> None:
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if response.status_code < 300 and kind in ("text/html", "application/xhtml+xml"):
+            page = next(iter(response.iter_bytes(PAGE_MAX_BYTES)), b"")
+            raise no_api(provider, kind, page.decode("utf-8", "replace"))
+
+    return look
 
 
 def open_client(provider: Provider, key: str | None) -> Client:

@@ -17,9 +17,10 @@ from urllib.parse import quote
 import httpx
 
 from engine.models.catalogue import Model, Provider
-from engine.models.failures import ProviderFailure, refused
+from engine.models.failures import ProviderFailure, retry_after_s
 from engine.models.progress import CallCut, Progress
-from engine.models.providers.client import Reply, Vectors
+from engine.models.providers.client import Reply, Vectors, no_page
+from engine.models.refusals import Refusal, broken_off, late, refused, unreached, unreadable
 from engine.models.request import Message, Request, ToolCall
 
 _FILTERED = frozenset({"SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "LANGUAGE"})
@@ -38,12 +39,13 @@ class GoogleForm:
     usage_form = "google"
 
     def __init__(self, provider: Provider, key: str | None) -> None:
-        self._provider, self._key = provider, key or "none"
+        self._provider, self._key = provider, key
         self._http = httpx.Client(
             base_url=provider.base_url,
-            headers={"x-goog-api-key": self._key},
+            headers={"x-goog-api-key": key or "none"},
             follow_redirects=False,  # the key must not follow to another host
             limits=httpx.Limits(max_connections=None),
+            event_hooks={"response": [no_page(provider)]},
         )
 
     def close(self) -> None:
@@ -60,8 +62,8 @@ class GoogleForm:
             ) as response,
         ):
             progress.abort_with(lambda: _shut(response))
-            self._raise_for(response)
-            return _gathered(response, progress)
+            self._raise_for(response, model)
+            return _gathered(response, progress, self._provider)
 
     def embed(self, model: Model, texts: Sequence[str], progress: Progress) -> Vectors:
         """All texts in one call. It tells no usage, which is then counted here."""
@@ -69,44 +71,52 @@ class GoogleForm:
         path = f"/v1beta/models/{quote(model.name, safe='')}:batchEmbedContents"
         with self._translated(progress):
             response = self._http.post(path, json={"requests": asked}, timeout=_timeout(progress))
-            self._raise_for(response)
+            self._raise_for(response, model)
             told = response.json()
             return Vectors([each["values"] for each in told["embeddings"]], told.get("usageMetadata") or {})
 
-    def _raise_for(self, response: httpx.Response) -> None:
+    def _raise_for(self, response: httpx.Response, model: Model) -> None:
         if response.status_code < 300:
             return
-        said = ""
+        response.read()
         try:
-            said = str(json.loads(response.read())["error"]["message"])
-        except (ValueError, KeyError, TypeError):
-            said = ""
+            error = json.loads(response.content)["error"]
+            said, details = str(error["message"]), error.get("details") or ()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            said, details = response.text, ()
         status = response.status_code
         # A bad key is a 400 here, whose message may quote it.
-        status = 403 if status == 400 and "API key" in said else status
-        raise refused(
-            self._provider.name, status, said.replace(self._key, "***"), response.headers.get("retry-after"),
-            self._provider.key,
-        )  # fmt: skip
+        status = 401 if status == 400 and "API key" in said else status
+        failure = refused(self._provider, Refusal(status, said, "", response.headers), model, self._key)
+        if failure.delay_s is None:
+            failure.delay_s = _delay_of(details)
+        raise failure
 
     @contextmanager
     def _translated(self, progress: Progress) -> Iterator[None]:
         """Failures as ours. Causes are dropped: they hold the request, and so the key."""
-        name = self._provider.name
+        provider = self._provider
         progress.sent = True
         try:
             yield
         except (CallCut, ProviderFailure):
             raise
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise ProviderFailure(f"{name} cannot be reached", passing=True) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise unreached(provider, error, sent=False) from None
         except httpx.TimeoutException:
-            raise ProviderFailure(f"{name} did not answer in time", passing=True, billed=True) from None
-        except httpx.HTTPError:
-            raise ProviderFailure(f"{name} broke the connection", passing=True, billed=True) from None
+            raise late(provider) from None
+        except httpx.HTTPError as error:
+            raise unreached(provider, error, sent=True) from None
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            what = f"{name} gave an answer that cannot be read: {type(error).__name__}"
-            raise ProviderFailure(what, passing=True, billed=True) from None
+            raise unreadable(provider, type(error).__name__) from None
+
+
+def _delay_of(details: Any) -> float | None:
+    """Seconds that it wants to be left alone for: told in the body (``retryDelay: "31s"``), in no header."""
+    for each in details if isinstance(details, list) else ():
+        if isinstance(each, Mapping) and "retryDelay" in each:
+            return retry_after_s(str(each["retryDelay"]).removesuffix("s"))
+    return None
 
 
 def _timeout(progress: Progress) -> httpx.Timeout:
@@ -149,7 +159,7 @@ def _content(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
     return {"role": "model" if message.role == "assistant" else "user", "parts": parts}
 
 
-def _gathered(response: httpx.Response, progress: Progress) -> Reply:
+def _gathered(response: httpx.Response, progress: Progress, provider: Provider) -> Reply:
     finish: str | None = None
     calls: list[ToolCall] = []
     for line in response.iter_lines():
@@ -169,7 +179,7 @@ def _gathered(response: httpx.Response, progress: Progress) -> Reply:
                 elif not part.get("thought"):
                     progress.wrote(part.get("text") or "")
     if finish is None:
-        raise ProviderFailure("the answer broke off before its end", passing=True, billed=True)
+        raise broken_off(provider)
     ended = "filtered" if finish in _FILTERED else "length" if finish == "MAX_TOKENS" else "tools" if calls else "stop"
     return Reply(progress.text, dict(progress.usage), ended, tuple(calls))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,9 +13,10 @@ import openai
 
 from engine.models import structured
 from engine.models.catalogue import Model, Provider
-from engine.models.failures import ProviderFailure, refused
+from engine.models.failures import ProviderFailure
 from engine.models.progress import CallCut, Progress
-from engine.models.providers.client import Reply, Vectors
+from engine.models.providers.client import Reply, Vectors, no_page
+from engine.models.refusals import Refusal, broken_off, late, refused, unreached, unreadable
 from engine.models.request import Message, Request, ToolCall
 
 _FINISHES = {"stop": "stop", "length": "length", "tool_calls": "tools", "content_filter": "filtered"}
@@ -33,13 +34,17 @@ class OpenAIForm:
     usage_form = "openai"
 
     def __init__(self, provider: Provider, key: str | None) -> None:
-        self._provider = provider
+        self._provider, self._key = provider, key
         self._openai = openai.OpenAI(
             api_key=key or "none",
             base_url=provider.base_url,
             max_retries=0,  # tries are counted, paid and waited for by who asks
             # The key must not follow a redirect to another host.
-            http_client=httpx2.Client(follow_redirects=False, limits=httpx2.Limits(max_connections=None)),
+            http_client=httpx2.Client(
+                follow_redirects=False,
+                limits=httpx2.Limits(max_connections=None),
+                event_hooks={"response": [no_page(provider)]},
+            ),
         )
         # The library reads these out of the environment; whose account pays is said by the key alone.
         self._openai.organization = self._openai.project = None
@@ -51,7 +56,7 @@ class OpenAIForm:
     def ask(self, model: Model, request: Request, progress: Progress) -> Reply:
         """Streamed where the provider can."""
         arguments = self.arguments(model, request)
-        with _translated(self._provider, self._masked, progress):
+        with self.asking(progress, model):
             if not self._provider.streaming:
                 answered = self._openai.chat.completions.create(**arguments, timeout=timeout_of(progress))
                 return whole_reply(answered.model_dump(), progress)
@@ -60,11 +65,11 @@ class OpenAIForm:
             )
             progress.abort_with(lambda: _shut(stream.response))
             with stream:
-                return _gathered(stream, progress)
+                return _gathered(stream, progress, self._provider)
 
     def embed(self, model: Model, texts: Sequence[str], progress: Progress) -> Vectors:
         """All texts in one call."""
-        with _translated(self._provider, self._masked, progress):
+        with self.asking(progress, model):
             answered = self._openai.embeddings.create(
                 model=model.name, input=list(texts), encoding_format="float", timeout=timeout_of(progress)
             )
@@ -73,14 +78,28 @@ class OpenAIForm:
         usage = answered.usage.model_dump() if answered.usage else {}
         return Vectors(vectors, usage)
 
-    def _masked(self, said: str) -> str:
-        return said.replace(self._openai.api_key, "***")
-
     @contextmanager
-    def asking(self, progress: Progress) -> Iterator[openai.OpenAI]:
-        """The library itself, with its failures as ours."""
-        with _translated(self._provider, self._masked, progress):
+    def asking(self, progress: Progress, model: Model | None = None) -> Iterator[openai.OpenAI]:
+        """The library itself, with its failures as ours. Causes are dropped: they hold the request, and so the key."""
+        provider = self._provider
+        progress.sent = True
+        try:
             yield self._openai
+        except (CallCut, ProviderFailure):
+            raise
+        except openai.APIStatusError as error:
+            raise refused(provider, _refusal(error), model, self._key) from None
+        except (openai.APITimeoutError, httpx2.TimeoutException):
+            raise late(provider) from None
+        except (openai.APIConnectionError, httpx2.ConnectError) as error:
+            cause = error.__cause__ or error
+            never_sent = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
+            raise unreached(provider, cause, sent=not never_sent) from None
+        except openai.APIError as error:  # told within a stream
+            raise unreadable(provider, f"it says {error.message}") from None
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            # An answer that is no JSON, or JSON of another form, or that broke off within a chunk.
+            raise unreadable(provider, type(error).__name__) from None
 
     def arguments(self, model: Model, request: Request) -> dict[str, Any]:
         """The body of a request in its form."""
@@ -135,22 +154,25 @@ def whole_reply(answered: Mapping[str, Any], progress: Progress) -> Reply:
     choice = (answered.get("choices") or [{}])[0]
     message = choice.get("message") or {}
     progress.used(answered.get("usage"))
-    progress.pieces.append(message.get("content") or "")
+    progress.pieces.append(message.get("content") or message.get("refusal") or "")
     calls = [
         (call["id"], call["function"]["name"], call["function"]["arguments"])
         for call in message.get("tool_calls") or ()
     ]
-    return _reply(progress, choice.get("finish_reason"), calls)
+    return _reply(progress, "content_filter" if message.get("refusal") else choice.get("finish_reason"), calls)
 
 
-def _gathered(stream: Any, progress: Progress) -> Reply:
+def _gathered(stream: Any, progress: Progress, provider: Provider) -> Reply:
     finish: str | None = None
+    refuses = False
     calls: dict[int, list[str]] = {}
     for chunk in stream:
         if chunk.usage is not None:
             progress.used(chunk.usage.model_dump())
         for choice in chunk.choices or ():
-            progress.wrote(choice.delta.content or "")
+            refusal = getattr(choice.delta, "refusal", None)
+            progress.wrote(choice.delta.content or refusal or "")
+            refuses = refuses or bool(refusal)
             finish = choice.finish_reason or finish
             for part in choice.delta.tool_calls or ():
                 known = calls.setdefault(part.index, ["", "", ""])
@@ -159,8 +181,8 @@ def _gathered(stream: Any, progress: Progress) -> Reply:
                     known[1] += part.function.name or ""
                     known[2] += part.function.arguments or ""
     if finish is None:  # the connection closed in good order, but the answer is not whole
-        raise ProviderFailure("the answer broke off before its end", passing=True, billed=True)
-    return _reply(progress, finish, [tuple(calls[place]) for place in sorted(calls)])
+        raise broken_off(provider)
+    return _reply(progress, "content_filter" if refuses else finish, [tuple(calls[place]) for place in sorted(calls)])
 
 
 def _reply(progress: Progress, finish: str | None, calls: Sequence[tuple[str, ...]]) -> Reply:
@@ -173,36 +195,11 @@ def _reply(progress: Progress, finish: str | None, calls: Sequence[tuple[str, ..
     return Reply(progress.text, dict(progress.usage), _FINISHES.get(finish or "stop", "stop"), tuple(read))
 
 
-@contextmanager
-def _translated(provider: Provider, masked: Callable[[str], str], progress: Progress) -> Iterator[None]:
-    """Failures of the library as ours. Causes are dropped: they hold the request, and so the key."""
-    name = provider.name
-    progress.sent = True
-    try:
-        yield
-    except (CallCut, ProviderFailure):
-        raise
-    except openai.APIStatusError as error:
-        said = error.body.get("message") if isinstance(error.body, dict) else None
-        raise refused(
-            name,
-            error.status_code,
-            masked(str(said or "")),
-            error.response.headers.get("retry-after"),
-            provider.key,
-        ) from None
-    except (openai.APITimeoutError, httpx2.TimeoutException):
-        raise ProviderFailure(f"{name} did not answer in time", passing=True, billed=True) from None
-    except (openai.APIConnectionError, httpx2.ConnectError) as error:
-        never_sent = isinstance(error.__cause__ or error, httpx2.ConnectError | httpx2.ConnectTimeout)
-        raise ProviderFailure(
-            f"{name} cannot be reached" if never_sent else f"{name} broke the connection",
-            passing=True, billed=not never_sent,
-        ) from None  # fmt: skip
-    except (openai.APIError, httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        # An answer that is no JSON, or JSON of another form, or that broke off within a chunk.
-        what = f"{name} gave an answer that cannot be read: {type(error).__name__}"
-        raise ProviderFailure(what, passing=True, billed=True) from None
+def _refusal(error: openai.APIStatusError) -> Refusal:
+    body: Any = error.body if isinstance(error.body, dict) else {}
+    inner = body.get("error") if isinstance(body.get("error"), dict) else body  # some servers send one more level
+    said = inner.get("message") or inner.get("detail") or error.response.text
+    return Refusal(error.status_code, str(said), str(inner.get("code") or ""), error.response.headers)
 
 
 def _shut(response: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from engine.plan.care import Care
 from engine.plan.local import local_context
 from engine.plan.tasktype import TaskContext
 from tasks.llm_batch import batch_cancel, batch_collect, batch_submit
+from tasks.llm_batch_end import batch_end
 from tests.services.metered import Metered
 from tests.services.models import Simulated, SimulatedModels
 
@@ -177,3 +179,44 @@ def test_a_stop_is_heard_while_a_batch_is_handed_in(
     server.batches.hold.set()
     assert isinstance(ended[0], Cancelled)
     assert (last(metered).settled, last(metered).cost_nusd > 0) == (False, True), "it may have been made"
+
+
+ENDS = {"run_id": "r", "step_no": 0, "item": 0, "attempt": 1}
+
+
+def end(context: TaskContext, batch: str, made_at: float = 0.0) -> str:
+    state: str = batch_end.task_type.function(
+        context, model=MODEL, node=context.idempotency_key, items=10, made_at=made_at, ends=ENDS, batch=batch
+    )
+    return state
+
+
+def test_an_ended_batch_is_paid_as_far_as_it_was_answered(
+    server: SimulatedModels, metered: Metered, context: TaskContext
+) -> None:
+    server.batches.polls, server.batches.answered = 9, 4
+    batch = submit(context)["batch"]
+    (held,) = metered.reservations
+    assert end(context, batch) == end(context, batch) == "cancelled"
+    entry = last(metered)
+    assert (entry.settled, entry.cost_nusd, entry.facts["ends"]) == (True, server.billed_nusd(), ENDS)
+    assert metered.refunded == {entry.id: held.ceiling_nusd - entry.cost_nusd}
+
+
+def test_a_batch_without_an_id_is_looked_for_until_it_was_certainly_never_made(
+    server: SimulatedModels, metered: Metered, context: TaskContext
+) -> None:
+    with pytest.raises(Retryable, match="lists no such batch yet"):
+        end(context, "", made_at=time.time())
+    assert not metered.ledger
+    assert end(context, "") == "never made"
+    assert (last(metered).settled, last(metered).cost_nusd) == (True, 0)
+    submit(context)
+    assert end(context, "") == "cancelled"
+
+
+def test_nobody_ends_the_batch_of_another_tenant(server: SimulatedModels, context: TaskContext) -> None:
+    batch = submit(context)["batch"]
+    with pytest.raises(Permanent, match="made by somebody else"):
+        end(replace(context, tenant="theirs"), batch)
+    assert server.batches.made[batch]["status"] != "cancelled"

@@ -102,7 +102,7 @@ def test_a_wait_longer_than_there_is_time_for_is_not_begun(
 def test_a_refused_call_is_not_repeated(server: SimulatedModels, opened: Opened) -> None:
     server.faults.append(Fault("status", status=400))
     metered = opened(server.economy())
-    with pytest.raises(Permanent, match="simulated answered 400"):
+    with pytest.raises(Permanent, match=r"simulated \(http://127\.0\.0\.1:\d+/v1\) answered 400: simulated"):
         metered.models().ask(question())
     assert server.calls == 1 and metered.cost_nusd == 0
 
@@ -256,7 +256,7 @@ def test_no_traceback_holds_the_key_not_with_its_values_either(opened: Opened) -
         "prices": {"gone/x": {"input_usd": 1, "output_usd": 1}},
     }
     metered = opened(economy, {"k": KEY})
-    with pytest.raises(Retryable, match="gone cannot be reached") as caught:
+    with pytest.raises(Retryable, match=r"gone \(http://127\.0\.0\.1:9/v1\) cannot be reached") as caught:
         metered.models().ask(question(model="gone/x"))
     told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert KEY not in "".join(told.format())

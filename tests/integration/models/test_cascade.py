@@ -20,7 +20,7 @@ from settings.economy.routing import ClassesSection
 from tasks.cascading import CheckFailed
 from tasks.llm import complete, extract, extract_many
 from tests.services.metered import Metered
-from tests.services.models import Asked, Simulated, SimulatedModels
+from tests.services.models import Asked, Fault, Simulated, SimulatedModels
 
 SMALL, BIG = "simulated/small", "simulated/big"
 SCHEMA = {"type": "object", "properties": {"total": {"type": "integer"}}, "required": ["total"]}
@@ -201,6 +201,26 @@ def test_a_review_has_a_poor_answer_revised_once(server: SimulatedModels, contex
     found = complete.task_type.function(of, prompt="Write.")
     assert found.text == "good now"
     assert "A reviewer says of that answer: as it is" in server.log[-1].prompt
+
+
+def test_what_a_model_refuses_goes_to_another_and_is_learned_of(
+    server: SimulatedModels, metered: Metered, context: Ask
+) -> None:
+    server.faults.append(Fault("refusal", message="Not that."))
+    found = ask(context(check=[IS_RIGHT]))
+    assert (found.call.model, found.data) == (BIG, {"total": 7})
+    assert [(each["model"], each["passed"], each["by"]) for each in outcomes(metered)] == [
+        (SMALL, False, "form"),
+        (BIG, True, "expression"),
+    ]
+
+
+def test_a_text_that_is_refused_does_not_fail_those_it_was_asked_with(server: SimulatedModels, context: Ask) -> None:
+    server.faults.append(Fault("refusal", message="Not that."))
+    server.models["small"] = replace(server.models["small"], pass_rate=1.0)
+    calls = [{"text": f"item {number}", "schema": SCHEMA} for number in range(3)]
+    assert [each.data for each in extract_many(context(), calls)] == [{"total": 7}] * 3
+    assert server.calls == 1 + 3
 
 
 def test_items_of_a_batch_that_fail_are_asked_for_alone(server: SimulatedModels, context: Ask) -> None:
