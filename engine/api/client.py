@@ -16,7 +16,7 @@ import orjson
 from engine.api.endings import Listeners
 from engine.api.upkeep import Upkeep
 from engine.clock import SystemClock
-from engine.errors import Conflict, Unavailable
+from engine.errors import Conflict, Unavailable, UsageError
 from engine.ids import new_run_id, shard_of
 from engine.runtime.embedded.home import Home
 from engine.store import controls, progress
@@ -100,7 +100,7 @@ class Client(Upkeep):
         priority
             Higher goes first; ``None`` takes the plan's own.
         max_usd
-            Dollars that it may spend; ``None`` takes the plan's own limit.
+            Dollars that it may spend, more than 0; ``None`` takes the plan's own limit.
 
         Returns
         -------
@@ -110,7 +110,7 @@ class Client(Upkeep):
         Raises
         ------
         PlanError, UsageError, NotFound
-            The plan or its inputs do not hold.
+            The plan, its inputs or ``max_usd`` do not hold.
         Conflict
             The idempotency key belongs to a run of another plan or with other inputs.
         """
@@ -162,7 +162,7 @@ class Client(Upkeep):
             deadline_at=None if deadline is None else now + deadline,
             code=prepared.code,
             reuse=reuse,
-            max_nusd=None if max_usd is None else int(max_usd * 1e9),
+            max_nusd=None if max_usd is None else _limit(max_usd),
         )
         stored, _ = self.store.submit(new)
         self._wake(stored)
@@ -370,6 +370,15 @@ class Client(Upkeep):
                 return
             time.sleep(min(pause_s, left_s))
             pause_s = min(pause_s * 1.5, _POLL_LONGEST_S)
+
+
+def _limit(max_usd: float) -> int:
+    from engine.costs.money import limit_nusd  # lazy: most submissions state no limit
+
+    try:
+        return limit_nusd(max_usd)
+    except ValueError as error:
+        raise UsageError(f"max_usd: {error}") from None
 
 
 def embedded_url(settings: Settings) -> str | None:

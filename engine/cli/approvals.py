@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from engine.cli.dollars import DOLLARS
 from engine.cli.names import RUN
 from engine.cli.output import output_option, print_one, print_rows
 from engine.cli.session import Session
@@ -37,7 +38,7 @@ def list_(session: Session, output: str) -> None:
 @click.argument("run", type=RUN)
 @click.option(
     "--max-usd",
-    type=click.FloatRange(min=0, min_open=True),
+    type=DOLLARS,
     metavar="USD",
     help="What the run may spend in all from now on. Default: its limit stays, and the call is tried again.",
 )
@@ -50,7 +51,9 @@ def approve(session: Session, run: str, max_usd: float | None, output: str) -> N
     Example:
       flywheel approvals approve @last --max-usd 20
     """
-    arguments: dict[str, Any] = {} if max_usd is None else {"max_nusd": int(max_usd * 1e9)}
+    from engine.costs.money import limit_nusd
+
+    arguments: dict[str, Any] = {} if max_usd is None else {"max_nusd": limit_nusd(max_usd)}
     _answer(session, run, "approve", arguments, output)
 
 

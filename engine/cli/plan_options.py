@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from engine.cli.dollars import DOLLARS
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def plan_options(function: F) -> F:
         click.option("--priority", type=click.IntRange(-1000, 1000), help="Higher goes first. Default: the plan's."),
         click.option(
             "--max-usd",
-            type=click.FloatRange(min=0, min_open=True),
+            type=DOLLARS,
             metavar="USD",
             help="Dollars for its model calls; refused if more is expected. Default: the plan's budget.",
         ),

@@ -8,6 +8,8 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, Decimal
 
 _NANO = 1_000_000_000
+MOST_USD = 1e9
+"""No limit on spend is above it; `engine.plan.care` holds plans to the same."""
 
 
 def nusd(usd: float | str | Decimal) -> int:
@@ -23,6 +25,19 @@ def nusd(usd: float | str | Decimal) -> int:
     if not amount.is_finite():
         raise ValueError(f"{usd} is no amount of money")
     return int((amount * _NANO).to_integral_value(rounding=ROUND_CEILING))
+
+
+def limit_nusd(usd: float) -> int:
+    """A limit on spend in USD as nano-dollars: at least one, at most ``MOST_USD``.
+
+    Raises
+    ------
+    ValueError
+        It is none: not finite, nothing at all, or out of all proportion.
+    """
+    if not 0 < usd <= MOST_USD:  # neither holds of what is no number
+        raise ValueError(f"a limit on spend is more than $0 and at most ${MOST_USD:,.0f}, not {usd:g}")
+    return nusd(usd)
 
 
 def usd(nusd: int) -> float:

@@ -46,4 +46,5 @@ def _limits(run: LiveRun) -> dict[str, Any] | None:
     clause = dict(run.plan.budget) if run.plan.budget is not None else None
     if run.budget.max_nusd is None:
         return clause
-    return {**(clause or {}), "max_usd": run.budget.max_nusd / 1e9}
+    # An earlier release took amounts that round to nothing, which no clause may state: the least there is.
+    return {**(clause or {}), "max_usd": max(1, run.budget.max_nusd) / 1e9}

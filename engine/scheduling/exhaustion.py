@@ -31,6 +31,7 @@ from engine.wire import NodeReport
 OVER_BUDGET = "over budget: "
 """How the reason of a node begins that was not done because its budget was used up."""
 CHEAPER_MOST = 2
+_MOST_NUSD = 10**18
 _AGAIN_S = 1.0
 _ONE_ATTEMPT = "attempt"
 
@@ -80,9 +81,11 @@ def leave_rest(turn: Turn, run: LiveRun, no: int, why: str) -> None:
 
 
 def approve(turn: Turn, run: LiveRun, arguments: Mapping[str, Any]) -> None:
-    """An operator lets the run go on, perhaps with another limit. Raises ``Conflict`` if it did not ask."""
+    """An operator lets the run go on, perhaps with another limit; ``Conflict`` if it did not ask or that is none."""
     asked = _asked(run)
     most = arguments.get("max_nusd")
+    if most is not None and not 0 < most <= _MOST_NUSD:  # stored, it would break every delivery of the run
+        raise Conflict(f"a limit on spend is more than $0 and at most a billion, not {most} nano-dollars")
     _set(turn, run, asked=None, max_nusd=run.budget.max_nusd if most is None else int(most))
     figures = {"answer": "approved", "max_nusd": most, "asked": asked}
     _tell(turn, run, None, "approved by an operator", figures)

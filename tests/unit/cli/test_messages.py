@@ -35,6 +35,14 @@ def _project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         (["submit", "dependency-audit", "-p", "site_packages=a"], 2, """write -p 'site_packages=["a", "b"]'"""),
         (["submit", "dependency-audit", "--inputs", "no.json"], 2, "cannot read no.json"),
         (["submit", "dependency-audit", "--priority", "9" * 20], 2, "not in the range -1000<=x<=1000"),
+        (["run", "dependency-audit", "--max-usd", "abc"], 2, "'abc' is no amount of dollars"),
+        (["run", "dependency-audit", "--max-usd", "0"], 2, "a limit on spend is more than $0"),
+        (["submit", "dependency-audit", "--max-usd", "-1"], 2, "a limit on spend is more than $0"),
+        (["submit", "dependency-audit", "--max-usd", "nan"], 2, "a limit on spend is more than $0"),
+        (["submit", "dependency-audit", "--max-usd", "inf"], 2, "at most $1,000,000,000, not inf"),
+        (["approvals", "approve", "@last", "--max-usd", "1e12"], 2, "at most $1,000,000,000, not 1e+12"),
+        (["approvals", "approve", "r_zzz"], 6, "there is no run yet"),
+        (["approvals", "reject", "r_zzz"], 6, "there is no run yet"),
     ],
 )
 def test_a_users_error_is_one_message(

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from engine.costs.money import nusd, shown, usd
+from engine.costs.money import MOST_USD, limit_nusd, nusd, shown, usd
 
 
 def test_amounts_become_whole_upwards() -> None:
@@ -35,3 +35,14 @@ def test_an_amount_is_shown_with_what_counts(amount: int, text: str) -> None:
 def test_what_is_no_amount_is_refused(wrong: float | str) -> None:
     with pytest.raises(ValueError, match="no amount"):
         nusd(wrong)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf"), MOST_USD * 2])
+def test_a_limit_is_something_and_finite(wrong: float) -> None:
+    with pytest.raises(ValueError, match="a limit on spend is more than"):
+        limit_nusd(wrong)
+
+
+def test_the_least_limit_is_not_rounded_to_nothing() -> None:
+    assert limit_nusd(1e-12) == 1
+    assert limit_nusd(0.29) == 290_000_000

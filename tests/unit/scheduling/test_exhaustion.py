@@ -111,6 +111,16 @@ def test_only_a_run_that_asked_can_be_approved() -> None:
     assert handled.error == "run r waits for no approval"
 
 
+@pytest.mark.parametrize("most", [0, -1, 10**19])
+def test_a_limit_that_no_delivery_could_state_is_refused_and_the_run_still_waits(most: int) -> None:
+    run = a_run(on_exhausted="ask")
+    first, _ = run.send()
+    refuse(run, first)
+    [handled] = [r for r in run.tell(Commanded(1, "r", "approve", {"max_nusd": most})) if isinstance(r, CommandHandled)]
+    assert handled.error is not None and handled.error.startswith("a limit on spend is more than $0")
+    assert run.state is RunState.PAUSED and run.core.runs["r"].budget.asked is not None
+
+
 @pytest.mark.parametrize(("then", "state"), [("stop", "skipped"), ("cheaper", "running")])
 def test_without_an_answer_in_time_the_plan_says_what_follows(then: str, state: str) -> None:
     run = a_run(on_exhausted="ask", ask_timeout=60, on_timeout=then)

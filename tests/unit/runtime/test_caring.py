@@ -1,0 +1,21 @@
+"""What is said to a delivery of its run's limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from engine.plan.care import Care
+from engine.runtime.caring import Caring
+from engine.scheduling.exhaustion import RunBudget
+from tests.unit.scheduling.worlds import OneRun, plan_of, step
+
+
+@pytest.mark.parametrize(("stored", "told"), [(250_000_000, 0.25), (0, 1e-9)])
+def test_whatever_limit_is_stored_a_delivery_can_be_made_of_it(stored: int, told: float) -> None:
+    run = OneRun(plan_of(step(0))).core.runs["r"]
+    run.budget = replace(run.budget, max_nusd=stored)
+    assert isinstance(run.budget, RunBudget)
+    care = Care.from_json(Caring({"r": run}, {}).care(run, run.plan.steps[0]))
+    assert care.run_budget is not None and care.run_budget.max_usd == told
