@@ -25,6 +25,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, event, exc, literal_co
 from sqlalchemy.pool import NullPool
 
 from engine.errors import Unavailable, UsageError
+from engine.store.direct import driver
 
 BUSY_TIMEOUT_MS = 30_000
 """How long a SQLite writer waits for another process's; past it the write is ``Unavailable``."""
@@ -35,6 +36,8 @@ STATEMENT_TIMEOUT_MS = 30_000
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "fuse.sshfs"}
 )
+_PASSING = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
+_PASSING_OF_SQLITE = (sqlite3.OperationalError, sqlite3.InterfaceError, sqlite3.InternalError)
 _OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
@@ -107,9 +110,9 @@ class Database:
         write = sqlalchemy.create_engine(self.url, pool_size=1, max_overflow=0, pool_timeout=BUSY_TIMEOUT_MS / 1000)
         read = sqlalchemy.create_engine(self.url, pool_size=4, max_overflow=16)
         event.listen(write, "connect", _prepare_writer)
-        event.listen(write, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(write, "begin", _begin_immediately)
         event.listen(read, "connect", _prepare_reader)
-        event.listen(read, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        event.listen(read, "begin", _begin)
         return write, read
 
     def _postgres_engines(self) -> tuple[Engine, Engine]:
@@ -135,7 +138,7 @@ def single_connection(database: Database) -> Engine:
         return sqlalchemy.create_engine(database.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
     engine = sqlalchemy.create_engine(database.url, poolclass=NullPool)
     event.listen(engine, "connect", _prepare_writer)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "begin", _begin_immediately)
     return engine
 
 
@@ -147,11 +150,15 @@ def translated(doing: str, file: str | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
+    except (*_PASSING, *_PASSING_OF_SQLITE) as error:
         raise Unavailable(f"{doing}: the database cannot serve: {_reason(error)}") from error
     except exc.DatabaseError as error:
         # "malformed" and "not a database" come as the bare class; its subclasses are bugs of ours.
         if type(error) is not exc.DatabaseError and not error.connection_invalidated:
+            raise
+        raise Unavailable(f"{doing}: the database cannot serve: {_reason(error)}{_remedy(error, file)}") from error
+    except sqlite3.DatabaseError as error:  # from the driver itself, see ``direct``
+        if type(error) is not sqlite3.DatabaseError:
             raise
         raise Unavailable(f"{doing}: the database cannot serve: {_reason(error)}{_remedy(error, file)}") from error
 
@@ -207,8 +214,18 @@ def _prepare(connection: sqlite3.Connection, *pragmas: str) -> None:
         connection.execute(pragma)
 
 
-def _remedy(error: exc.DatabaseError, file: str | None) -> str:
-    if file is None or not isinstance(error.orig, sqlite3.DatabaseError):
+def _begin_immediately(connection: Connection) -> None:
+    # On the driver's connection, here and below: it goes before every transaction (see ``direct``).
+    driver(connection).execute("BEGIN IMMEDIATE")
+
+
+def _begin(connection: Connection) -> None:
+    driver(connection).execute("BEGIN")
+
+
+def _remedy(error: exc.DatabaseError | sqlite3.Error, file: str | None) -> str:
+    original = getattr(error, "orig", error)
+    if file is None or not isinstance(original, sqlite3.DatabaseError):
         return ""
     return (
         f". The file {file} is damaged: stop what uses it, and put a backup in its place, or save what can be read "
@@ -216,7 +233,7 @@ def _remedy(error: exc.DatabaseError, file: str | None) -> str:
     )
 
 
-def _reason(error: exc.SQLAlchemyError) -> str:
+def _reason(error: exc.SQLAlchemyError | sqlite3.Error) -> str:
     """The driver's own first line: no statement and no parameters, which may hold a user's data."""
     original = getattr(error, "orig", None) or error
     lines = str(original).strip().splitlines()

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, or_, update
 from engine.errors import Fenced
 from engine.store.columns import SHARD
 from engine.store.dialects import insert_for
+from engine.store.direct import change
 from engine.store.engines import Database
 
 _IMPLAUSIBLE = 10
@@ -59,7 +60,7 @@ def release(database: Database, shard: int, epoch: int) -> None:
 
 def check_fence(connection: Connection, shard: int, epoch: int) -> None:
     """Raise ``Fenced`` unless ``epoch`` is the shard's; holds the row, so that nobody takes over meanwhile."""
-    if connection.execute(_HELD, {"b_shard": shard, "b_epoch": epoch}).rowcount == 0:
+    if change(connection, _HELD, {"b_shard": shard, "b_epoch": epoch}) == 0:
         raise fenced(shard, epoch)
 
 

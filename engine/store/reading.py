@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Select, bindparam, select, text
 from engine.errors import NotFound, UsageError
 from engine.scheduling.records import RunState
 from engine.store.columns import COMMAND, IS_TOP, PLAN_VERSION, RUN, RUN_TAG
+from engine.store.direct import find
 from engine.store.engines import Database
 from engine.store.views import CommandView, RunView
 from engine.wire import Value
@@ -81,7 +82,7 @@ def run_view(connection: Connection, run_id: str) -> RunView:
 
 
 def _one(connection: Connection, run_id: str) -> RunView | None:
-    rows = connection.execute(_ONE_RUN, {"run_id": run_id}).all()
+    rows = find(connection, _ONE_RUN, {"run_id": run_id})
     return _view(rows[0], (row.tag for row in rows if row.tag is not None)) if rows else None
 
 
@@ -133,10 +134,10 @@ def runs_below(database: Database, run_id: str, step_no: int, items: Collection[
 def inputs_and_outputs(database: Database, name: str) -> tuple[Value, Value | None]:
     """A run's inputs, and its outputs once it ended with some; both still packed."""
     with database.reading(f"read outputs of run {name}") as connection:
-        found = connection.execute(_VALUES, {"run_id": name}).one_or_none()
-        if found is None:
-            found = connection.execute(_VALUES, {"run_id": find_run_id(connection, name)}).one()
-    inputs, outputs = found
+        found = find(connection, _VALUES, {"run_id": name})
+        if not found:
+            found = find(connection, _VALUES, {"run_id": find_run_id(connection, name)})
+    inputs, outputs = found[0]
     return orjson.loads(inputs), None if outputs is None else orjson.loads(outputs)
 
 
@@ -165,7 +166,7 @@ def _views(connection: Connection, chosen: Select[Any]) -> list[RunView]:
 
 
 def _view(row: Any, tags: Iterable[str]) -> RunView:
-    values = dict(row._mapping)
+    values = row._asdict()
     values.pop("tag", None)
     return RunView(**values | {"state": RunState(row.state), "partial": bool(row.partial), "tags": tuple(tags)})
 

@@ -8,16 +8,19 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Connection, Executable, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from engine.errors import Conflict, NotFound, UsageError
 from engine.scheduling.records import RunState, StepState
 from engine.store.columns import COMMAND, PLAN_VERSION, RUN, RUN_TAG, STEP
 from engine.store.dialects import insert_for, storable
+from engine.store.direct import change_each, find
 from engine.store.engines import Database
 from engine.store.reuse import Reuse, take_over
 
 if TYPE_CHECKING:
+    from sqlalchemy.sql.dml import Insert
+
     from engine.dag.compiled import CompiledPlan, CompiledStep
     from engine.scheduling.snapshot import ChildOf, NewChild
 
@@ -88,10 +91,10 @@ def submit(database: Database, run: NewRun) -> tuple[str, bool]:
     with database.writing(f"submit run {run.id}") as connection:
         store_plan(connection, run.plan, run.plan_source, run.created_at)
         # The unique constraint decides between processes that submit at the same moment.
-        if connection.scalar(_new_run(connection.dialect.name, _KEY), _run_row(run)) is None:
+        if not find(connection, _new_run(connection.dialect.name, _KEY), _run_row(run)):
             return _earlier(connection, run), False
         if run.plan.steps:
-            connection.execute(_NEW_STEPS, _step_rows(run))
+            change_each(connection, _NEW_STEPS, _step_rows(run))
         if run.reuse is not None:
             take_over(connection, run.id, run.reuse, run.created_at)
         if run.tags:
@@ -113,7 +116,7 @@ def _check_labels(run: NewRun) -> None:
 
 def store_plan(connection: Connection, plan: CompiledPlan, source: Mapping[str, Any], at: float) -> None:
     """Store a plan unless it is stored already."""
-    if connection.scalar(_HELD_PLAN, {"version": plan.version}) is not None:
+    if find(connection, _HELD_PLAN, {"version": plan.version}):
         return
     row = {
         "version": plan.version, "name": plan.name, "source": orjson.dumps(source).decode(), "created_at": at,
@@ -136,9 +139,9 @@ def start_children(connection: Connection, shard: int, children: Sequence[NewChi
             inputs=row.inputs, created_at=row.created_at, priority=row.priority, deadline_at=row.deadline_at,
             parent=row.parent, code=code.get(row.parent.run_id, {}) if row.parent is not None else {},
         )  # fmt: skip
-        new = connection.scalar(_new_run(connection.dialect.name, ("id",)), _run_row(run))
-        if new is not None and child.plan.steps:
-            connection.execute(_NEW_STEPS, _step_rows(run))
+        new = find(connection, _new_run(connection.dialect.name, ("id",)), _run_row(run))
+        if new and child.plan.steps:
+            change_each(connection, _NEW_STEPS, _step_rows(run))
 
 
 def _code_above(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[str, str]]:
@@ -167,6 +170,8 @@ _KEY = ("tenant", "idempotency_key")
 
 # Built once, as what goes before is: making a statement costs several times what running it does.
 _NEW_STEPS = insert(STEP)
+_NO_RUN: dict[str, Any] = dict.fromkeys(RUN.c.keys())
+_NO_STEP: dict[str, Any] = dict.fromkeys(STEP.c.keys())
 _HELD_PLAN = (  # until the commit, so that ``retention`` cannot delete the plan in between (Postgres)
     select(PLAN_VERSION.c.version)
     .where(PLAN_VERSION.c.version == bindparam("version"))
@@ -175,7 +180,7 @@ _HELD_PLAN = (  # until the commit, so that ``retention`` cannot delete the plan
 
 
 @cache
-def _new_run(dialect: str, unique: tuple[str, ...]) -> Executable:
+def _new_run(dialect: str, unique: tuple[str, ...]) -> Insert:
     """Inserts a run and gives its id, or nothing where one with the same ``unique`` columns is stored."""
     return insert_for(dialect, RUN).on_conflict_do_nothing(index_elements=unique).returning(RUN.c.id)
 
@@ -196,7 +201,7 @@ def _earlier(connection: Connection, run: NewRun) -> str:
 
 
 def _run_row(run: NewRun) -> dict[str, Any]:
-    return {
+    return _NO_RUN | {
         "id": run.id,
         "tenant": run.tenant,
         "session": run.session,
@@ -245,7 +250,7 @@ def _code_hash(step: CompiledStep, hashes: Mapping[str, str]) -> str | None:
 
 
 def _step_row(run_id: str, step: CompiledStep) -> dict[str, Any]:
-    return {
+    return _NO_STEP | {
         "run_id": run_id,
         "step_no": step.no,
         "path": storable(step.path),

@@ -37,8 +37,9 @@ from engine.scheduling.records import (
 )
 from engine.store import tables
 from engine.store.arrivals import Numbers
-from engine.store.bulk import insert_many, insert_rows, update_rows
+from engine.store.bulk import insert_many, insert_rows
 from engine.store.dialects import storable
+from engine.store.direct import change_each
 from engine.store.notes import KINDS, rows_of
 from engine.store.tables import table
 from engine.wire import ErrorInfo
@@ -82,9 +83,9 @@ class Batch:
         changed["budgets"] = self.budgets
         for name, rows in changed.items():
             if rows:
-                update_rows(connection, _UPDATES[name], list(rows.values()))
+                change_each(connection, _UPDATES[name], list(rows.values()))
         if self.commands:
-            update_rows(connection, _UPDATES["commands"], self.commands)
+            change_each(connection, _UPDATES["commands"], self.commands)
         for kind, noted in self.notes.items():
             insert_rows(connection, _note_statement(kind, dialect), list(noted.values()))
         for name, added in (
