@@ -28,6 +28,14 @@ def child_run_id(parent: str, step_no: int, item: int, attempt: int, round_: int
     return parent[:11] + _base32(int.from_bytes(hashlib.sha256(told).digest()[:10]), 16)
 
 
+def ending_run_id(run_id: str, entry_id: str) -> str:
+    """The id of the run that ends what another run left at a provider: the same whenever it is asked for.
+
+    ``entry_id`` is that of the ledger's line of it. It begins with that run's time, as those below it do.
+    """
+    return run_id[:11] + _base32(int.from_bytes(hashlib.sha256(f"{run_id}/{entry_id}".encode()).digest()[:10]), 16)
+
+
 def new_token() -> str:
     """A new delivery token: a version 4 UUID, also the Celery task id of its message."""
     return str(uuid.uuid4())

@@ -134,7 +134,7 @@ def batch_submit(
     ]  # fmt: skip
     try:
         batch = context.service(Batches).submit(
-            made, requests, _key(context, context.idempotency_key), again=context.attempt > 1
+            made, requests, batch_key(context, context.idempotency_key), again=context.attempt > 1
         )
     except UsageError as error:
         raise Permanent(str(error)) from error
@@ -185,7 +185,7 @@ def batch_collect(
     from engine.models.batches import Batches
     from engine.models.service import Models
 
-    key = _key(context, given.node)
+    key = batch_key(context, given.node)
     try:
         model = context.service(Models).catalogue.model(given.model)
         service = context.service(Batches)
@@ -247,12 +247,12 @@ def batch_cancel(context: TaskContext, batch: dict[str, Any]) -> str:
         model = context.service(Models).catalogue.model(given.model)
     except UsageError as error:
         raise Permanent(str(error)) from error
-    context.service(Batches).cancel(model, given.batch, _key(context, given.node))
+    context.service(Batches).cancel(model, given.batch, batch_key(context, given.node))
     return "cancelling"
 
 
-def _key(context: TaskContext, node: str) -> str:
-    """What a batch is made under: nobody of another tenant comes to the same."""
+def batch_key(context: TaskContext, node: str) -> str:
+    """What a batch of a node is made under: nobody of another tenant comes to the same."""
     return blake2b(f"{context.tenant}\0{node}".encode(), digest_size=16).hexdigest()
 
 

@@ -15,6 +15,8 @@ from engine.costs.usage import Usage
 KINDS = ("model", "tool", "coordination")
 CACHES = ("none", "miss", "hit", "shared", "negative")
 OUTCOMES = ("ok", "failed", "invalid", "cut")
+BATCH = "batch-"
+"""How the id of an entry begins that is a provider's batch of calls; what follows is the key it was made under."""
 
 
 @dataclass(frozen=True, slots=True)

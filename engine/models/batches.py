@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from engine.costs.entry import BATCH as PREFIX
 from engine.costs.entry import Entry
 from engine.costs.usage import Usage, UsageMismatch, usage_of
 from engine.errors import Cancelled, Permanent, Retryable
@@ -109,16 +110,13 @@ class Batches:
             "items": len(requests), "told_by": "reserved",
         })  # fmt: skip
         if again:
-            try:
-                found = self._asked(model, lambda p: client.find(key, len(requests), now - _LOOK_BACK_S, p))
-            except NotYetKnown:
-                why = f"{provider} runs a batch that may be this one, and tells once it has ended"
-                raise Retryable(why, delay_s=_ASK_AGAIN_S) from None
+            found = self.find(model, key, len(requests))
             if found is not None:  # whoever made it held its money, and the ledger has that
-                self._notes.note(LEDGER, entry.to_json())
+                self._notes.note(LEDGER, _of(entry, found).to_json())
                 return found
         timeout_s = model.provider.timeout_s
         told = {"id": entry.id, "model": model.id, "provider": provider, "purpose": "answer", "timeout_s": timeout_s}
+        told["items"] = len(requests)
         reservation = self._budget.reserve(ceiling_nusd, tokens, told)
         try:
             self._budget.owe(entry.id, ceiling_nusd, tokens)
@@ -131,9 +129,21 @@ class Batches:
                 reservation.settle(ceiling_nusd, tokens, entry)
                 self._notes.note(LEDGER, entry.to_json())
             raise
-        reservation.settle(ceiling_nusd, tokens, entry)
-        self._notes.note(LEDGER, entry.to_json())
+        reservation.settle(ceiling_nusd, tokens, _of(entry, made))
+        self._notes.note(LEDGER, _of(entry, made).to_json())
         return made
+
+    def find(self, model: Model, key: str, size: int) -> str | None:
+        """The batch of ``size`` requests made under ``key`` in the last day; ``None`` if there is none.
+
+        Raises ``Retryable`` while that cannot be told.
+        """
+        client, since = self._client(model), self._parts.clock.now() - _LOOK_BACK_S
+        try:
+            return self._asked(model, lambda p: client.find(key, size, since, p))
+        except NotYetKnown:
+            why = f"{model.provider.name} runs a batch that may be this one, and tells once it has ended"
+            raise Retryable(why, delay_s=_ASK_AGAIN_S) from None
 
     def state(self, model: Model, batch: str, key: str) -> BatchState:
         """How far it is; raises as ``submit`` does."""
@@ -146,14 +156,19 @@ class Batches:
 
     def cancel(self, model: Model, batch: str, key: str) -> None:
         """Tell the provider to end it; what it answered by then is still to be collected, and is paid."""
-        client = self._client(model)
-        if self._asked(model, lambda p: client.state(batch, key, p)).state == "running":
+        known = self.state(model, batch, key)
+        if known.state == "running" and not known.cancelling:
+            client = self._client(model)
             self._asked(model, lambda p: client.cancel(batch, p))
 
     def collect(
-        self, model: Model, batch: str, key: str, size: int, schema: Mapping[str, Any] | None, why: str = ""
-    ) -> Collected:
-        """What became of the ``size`` requests, each by itself; ``why`` is told of those without an answer."""
+        self, model: Model, batch: str, key: str, size: int, schema: Mapping[str, Any] | None, why: str = "",
+        ends: Mapping[str, Any] | None = None,
+    ) -> Collected:  # fmt: skip
+        """What became of the ``size`` requests, each by itself; ``why`` is told of those without an answer.
+
+        ``ends`` names the attempt whose batch it is, where the run that made it has left it to another.
+        """
         client, now = self._client(model), self._parts.clock.now()
         found = {each.id: each for each in self._asked(model, lambda p: list(client.results(batch, key, p)))}
         items, doubt = [], False
@@ -171,15 +186,22 @@ class Batches:
         failed = sum(bool(item.error) for item in items)
         entry = self._entry(
             model, key, usage=usage, cost_nusd=cost_nusd, saved_nusd=saved_nusd, settled=not doubt,
-            outcome="ok" if failed < size else "failed", facts={"items": size, "failed": failed, "batch": batch},
+            outcome="ok" if failed < size else "failed",
+            facts={"items": size, "failed": failed, "batch": batch} | ({"ends": dict(ends)} if ends else {}),
         )  # fmt: skip
         self._notes.note(LEDGER, entry.to_json())
         self._budget.refund(entry.id, cost_nusd, usage.total)
         return Collected(items, usage, cost_nusd, saved_nusd)
 
+    def never_made(self, model: Model, key: str, size: int, ends: Mapping[str, Any]) -> None:
+        """The provider has no batch under ``key``: what was held for it was not spent. ``ends`` as of ``collect``."""
+        entry = self._entry(model, key, outcome="failed", facts={"items": size, "ends": dict(ends)})
+        self._notes.note(LEDGER, entry.to_json())
+        self._budget.refund(entry.id, 0, 0)
+
     def _entry(self, model: Model, key: str, **said: Any) -> Entry:
         return Entry(
-            id=f"batch-{key}", kind="model", name=model.id, provider=model.provider.name, purpose="answer",
+            id=f"{PREFIX}{key}", kind="model", name=model.id, provider=model.provider.name, purpose="answer",
             at=self._parts.clock.now(), **said,
         )  # fmt: skip
 
@@ -207,6 +229,11 @@ class Batches:
                 raise Permanent(str(error)) from error
             kind = Retryable if error.billed else BatchNotMade
             raise kind(str(error), delay_s=error.delay_s) from error
+
+
+def _of(entry: Entry, batch: str) -> Entry:
+    """The entry with the provider's id of its batch."""
+    return replace(entry, facts={**entry.facts, "batch": batch})
 
 
 class BatchNotMade(Retryable):

@@ -14,6 +14,7 @@ from engine.runtime import faults
 from engine.runtime.assembly import connected, limits_of, pace_of, policy_of
 from engine.runtime.collector import Collector
 from engine.runtime.leader import Leader
+from engine.runtime.leftovers import keep_ending
 from engine.runtime.logs import set_up_logging
 from engine.runtime.reloading import keep_reloading
 from engine.runtime.world import Limits, Pace, World
@@ -121,6 +122,8 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
     # A daemon: an exit waits for no Redis that does not answer.
     reloading = threading.Thread(target=keep_reloading, args=(settings, stop), name="cache-reload", daemon=True)
     reloading.start()
+    ending = threading.Thread(target=keep_ending, args=(settings, stop), name="batch-ends", daemon=True)
+    ending.start()
     for thread in threads:
         thread.start()
     try:
@@ -130,6 +133,7 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
         for thread in threads:
             thread.join()
         reloading.join(2.0)
+        ending.join(2.0)
 
 
 def _serve_shard(shard: int, settings: Settings, stop: threading.Event) -> None:

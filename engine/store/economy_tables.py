@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Double, Index, Integer, Text
+from sqlalchemy import BigInteger, Boolean, Double, Index, Integer, Text, text
 from sqlmodel import Field, SQLModel
+
+_ESTIMATED = text("NOT settled")
 
 
 class Ledger(SQLModel, table=True):
@@ -14,7 +16,11 @@ class Ledger(SQLModel, table=True):
     """
 
     __tablename__ = "ledger"
-    __table_args__ = (Index("ledger_at", "at"), {"sqlite_with_rowid": False})
+    __table_args__ = (
+        Index("ledger_at", "at"),
+        Index("ledger_estimated", "run_id", "id", sqlite_where=_ESTIMATED, postgresql_where=_ESTIMATED),
+        {"sqlite_with_rowid": False},
+    )
 
     run_id: str = Field(primary_key=True, sa_type=Text)
     id: str = Field(primary_key=True, sa_type=Text)

@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, TableClause, case, func, select
 
 from engine.costs.entry import Entry
+from engine.ids import ending_run_id
 from engine.store.columns import LEDGER, LEDGER_SUM, RUN
 from engine.store.dialects import insert_for, storable
 from engine.store.engines import Database
@@ -57,12 +58,13 @@ def row_of(record: Noted, data: Mapping[str, Any]) -> dict[str, Any]:
     """The row of a note of kind ``ledger``. Raises ``ValueError`` if it is no entry."""
     entry = Entry.from_json(data)
     facts = orjson.dumps(dict(entry.facts)).decode()
+    run_id, step_no, item, attempt = _place(record, entry)
     return {
-        "run_id": record.run_id,
+        "run_id": run_id,
         "id": storable(str(entry.id)),
-        "step_no": record.step_no,
-        "item": record.item,
-        "attempt": record.attempt,
+        "step_no": step_no,
+        "item": item,
+        "attempt": attempt,
         "at": float(entry.at),
         "kind": entry.kind,
         "name": storable(str(entry.name)),
@@ -82,6 +84,14 @@ def row_of(record: Noted, data: Mapping[str, Any]) -> dict[str, Any]:
         "score": None if entry.score is None else float(entry.score),
         "facts": storable(facts) if len(facts) <= _FACTS_MAX else "{}",
     }
+
+
+def _place(record: Noted, entry: Entry) -> tuple[str, int, int, int]:
+    """The attempt that an entry is of: whoever told it, or the one whose batch its run was started to end."""
+    ends = entry.facts.get("ends")
+    if isinstance(ends, Mapping) and ending_run_id(str(ends["run_id"]), entry.id) == record.run_id:
+        return str(ends["run_id"]), int(ends["step_no"]), int(ends["item"]), int(ends["attempt"])
+    return record.run_id, record.step_no, record.item, record.attempt
 
 
 def entries(database: Database, run: str, limit: int = 1000) -> list[StoredEntry]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-HEAD = "0009"
+HEAD = "0010"
 """The revision this engine works with. A test holds it equal to the newest migration: asking alembic
 would cost every command a tenth of a second."""
 

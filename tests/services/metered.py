@@ -92,7 +92,8 @@ class Metered:
         self.owed[entry_id] = ceiling_nusd
 
     def refund(self, entry_id: str, cost_nusd: int, tokens: int) -> None:
-        self.refunded[entry_id] = self.owed.pop(entry_id) - cost_nusd
+        if entry_id in self.owed:
+            self.refunded[entry_id] = self.owed.pop(entry_id) - cost_nusd
 
     @property
     def ledger(self) -> list[Entry]:

@@ -68,7 +68,8 @@ class AnthropicBatches:
             else "completed"
         )
         state = ended if known.processing_status == "ended" else "running"
-        return BatchState(state, done, whole, known.created_at.timestamp())
+        created_at, cancelling = known.created_at.timestamp(), known.processing_status == "canceling"
+        return BatchState(state, done, whole, created_at, cancelling=cancelling)
 
     def results(self, batch: str, key: str, progress: Progress) -> Iterator[Returned]:
         """As they stand in its file."""

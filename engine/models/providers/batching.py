@@ -37,6 +37,8 @@ class BatchState:
         Epoch seconds.
     why
         The provider's word for a failure.
+    cancelling
+        Whether it runs and was told to end.
     """
 
     state: str
@@ -44,6 +46,7 @@ class BatchState:
     total: int
     created_at: float
     why: str = ""
+    cancelling: bool = False
 
 
 @dataclass(frozen=True, slots=True)

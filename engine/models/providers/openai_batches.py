@@ -73,7 +73,8 @@ class OpenAIBatches:
         counts, errors = known.request_counts, (known.errors.data if known.errors is not None else None) or []
         why = "; ".join(str(error.message) for error in errors[:3])
         done, whole = (counts.completed + counts.failed, counts.total) if counts is not None else (0, 0)
-        return BatchState(_STATES.get(known.status, "running"), done, whole, float(known.created_at), why)
+        state = _STATES.get(known.status, "running")
+        return BatchState(state, done, whole, float(known.created_at), why, known.status == "cancelling")
 
     def results(self, batch: str, key: str, progress: Progress) -> Iterator[Returned]:
         """Those of the file of answers, then those of the file of errors."""

@@ -211,6 +211,7 @@ def test_a_batch_without_an_id_is_looked_for_until_it_was_certainly_never_made(
     assert not metered.ledger
     assert end(context, "") == "never made"
     assert (last(metered).settled, last(metered).cost_nusd) == (True, 0)
+    server.batches.polls = 9
     submit(context)
     assert end(context, "") == "cancelled"
 
