@@ -30,65 +30,103 @@ class Parked:
 
 
 def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
-    """Choose up to ``most`` attempts to send now, and journal them; each chunk is to be one message."""
+    """Choose up to ``most`` attempts to send now, and journal them; each chunk is to be one message.
+
+    Newcomers of every queue have their first turn before anybody has another one. They may take half of
+    ``most``: a stream of new runs slows the others down, and never stops them.
+    """
     again, parked.sources = parked.sources, []
     for run, no in again:
         turn.ready.add(run, no)
-    pools, tokens = dict(room.pools), dict(room.tokens)
-    chunks: list[Chunk] = []
-    left = most
-    windows = Windows(turn)
+    sending = _Sending(turn, room, parked, most)
+    queues = [queue for queue in turn.ready.queues() if queue not in room.paused]
+    if len(queues) > 1 or any(turn.ready.newcomers(queue) < turn.ready.runs(queue) for queue in queues):
+        for queue in queues:
+            sending.newcomers(queue, max(1, most // 2))
     for queue in turn.ready.queues():
-        slots = max(1, room.slots.get(queue, 1))
         if queue in room.paused:
             decisions.queue_paused(turn, queue)
-        mixtures = Mixtures(turn, slots, turn.ready.width(queue), tokens)
+        else:
+            sending.everybody(queue)
+    return sending.chunks
+
+
+class _Sending:
+    """One dispatch: what is left of the room, and what goes out."""
+
+    def __init__(self, turn: Turn, room: Room, parked: Parked, most: int) -> None:
+        self.chunks: list[Chunk] = []
+        self._turn, self._room, self._parked, self._most, self._left = turn, room, parked, most, most
+        self._pools, self._tokens = dict(room.pools), dict(room.tokens)
+        self._windows = Windows(turn)
+
+    def newcomers(self, queue: str, most: int) -> None:
+        """Let the newcomers of a queue have their turns, as far as ``most`` of the dispatch goes."""
+        if self._turn.ready.newcomers(queue):
+            self._send_of(queue, self._most - most, newcomers=True)
+            self._turn.ready.no_newcomers(queue)
+
+    def everybody(self, queue: str) -> None:
+        """Let all have their turns, until nothing more may be sent; the other queues go first the next time."""
+        if self._left > 0:
+            self._send_of(queue, 0, newcomers=False)
+            if self._left == 0:
+                self._turn.ready.put_last(queue)
+
+    def _send_of(self, queue: str, until_left: int, *, newcomers: bool) -> None:
+        turn, ready = self._turn, self._turn.ready
+        slots = max(1, self._room.slots.get(queue, 1))
+        mixtures = Mixtures(turn, slots, ready.width(queue), self._tokens)
         passed = 0
-        while queue not in room.paused and left > 0:
-            source = turn.ready.first(queue)
+        while self._left > until_left and (ready.newcomers(queue) or not newcomers):
+            source = ready.first(queue)
             if source is None:
                 break
             run, no = source
             if run.state is not RunState.RUNNING or not run.steps[no].dispatchable:
-                turn.ready.drop_first(queue)
+                ready.drop_first(queue)
                 continue
             estimate_s = node_cost_s(run.plan.name, run.step(no), turn.odds)
-            window = windows.room(run, no, slots, estimate_s)
+            window = self._windows.room(run, no, slots, estimate_s)
             if window == 0:
-                decisions.window_full(turn, run, no, room)
+                decisions.window_full(turn, run, no, self._room)
                 passed += 1
-                if passed >= turn.ready.runs(queue):
+                if passed >= ready.runs(queue):
                     break
-                turn.ready.rotate(queue)
+                ready.rotate(queue)
                 continue
             passed = 0
-            fair = max(1, min(int(_TURN_S * slots / estimate_s), left // turn.ready.runs(queue)))
-            allowed = _allowed(run, no, pools, tokens)
+            left = self._left - until_left
+            sharers = ready.newcomers(queue) if newcomers else ready.runs(queue)
+            fair = max(1, min(int(_TURN_S * slots / estimate_s), left // sharers))
+            allowed = _allowed(run, no, self._pools, self._tokens)
             if allowed == 0:
-                decisions.limited(turn, run, no, pools, tokens)
-                turn.ready.drop_first(queue)
-                if _limited_elsewhere(run, no):
-                    parked.sources.append((run, no))
+                decisions.limited(turn, run, no, self._pools, self._tokens)
+                self._park(queue, run, no)
                 continue
             batched = run.step(no).batch_items > 1
             if batched and (allowed := batch_room(turn, run, no, allowed, window)) == 0:
-                turn.ready.drop_first(queue)
-                parked.sources.append((run, no))
+                self._park(queue, run, no, limited=False)
                 continue
             size = chunk_size(run.plan.name, run.step(no), turn.odds, turn.policy, allowed, slots)
             count = allowed if batched else min(window, max(fair, size), allowed, left)
             decisions.ordered(turn, run, no, queue)
             decisions.sized(turn, run, no, size)
-            sent = _send(turn, run, no, count, estimate_s, slots, pools, tokens)
-            chunks += _cut(run, sent, size) if run.step(no).fanned or not sent else mixtures.add(run, sent[0])
-            left -= len(sent)
+            sent = _send(turn, run, no, count, estimate_s, slots, self._pools, self._tokens)
+            self.chunks += _cut(run, sent, size) if run.step(no).fanned or not sent else mixtures.add(run, sent[0])
+            self._left -= len(sent)
             if not run.steps[no].dispatchable:
-                turn.ready.drop_first(queue)
+                ready.drop_first(queue)
                 ask_page(turn, run, no)
             else:
-                turn.ready.rotate(queue)
-        chunks += mixtures.rest()
-    return chunks
+                ready.rotate(queue)
+        self.chunks += mixtures.rest()
+
+    def _park(self, queue: str, run: LiveRun, no: int, *, limited: bool = True) -> None:
+        """Unlist a source that may send nothing now; one that others can let go is looked at again."""
+        self._turn.ready.drop_first(queue)
+        if not limited or _limited_elsewhere(run, no):
+            self._parked.sources.append((run, no))
 
 
 def _is_urgent(turn: Turn, run: LiveRun, queue: str, slots: int, seconds: float) -> bool:
