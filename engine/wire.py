@@ -56,7 +56,7 @@ class Outcome(StrEnum):
     OK = "ok"  # the body returned and its result is kept
     FAILED = "failed"  # the body raised, or its result was refused
     TIMED_OUT = "timed_out"  # the body ran past its step's timeout
-    CANCELLED = "cancelled"  # the body was told to stop, and did
+    CANCELLED = "cancelled"  # the body was told to stop; without ``begun_at`` it may not have begun
     NOT_BEGUN = "not_begun"  # the body certainly never began; costs the node no attempt
     INFRASTRUCTURE = "infrastructure"  # inputs or result could not be fetched or stored; the body is not to blame
     OVER_BUDGET = "over_budget"  # a limit has less left than a call may cost; costs the node no attempt

@@ -89,20 +89,25 @@ class Inspection:
         return events
 
     def _lost(self, sent: Sent, why: str) -> list[Event]:
-        """A delivery's worker is gone: the node whose body had begun is lost, the rest is sent again.
+        """A delivery's worker is gone: the nodes whose bodies had begun are lost, the rest is sent again.
 
-        A chunk's nodes run in order. Where the permits cannot tell any more which had begun, the
-        first that has not reported is taken to have.
+        A chunk's nodes run in order. Where nothing tells which had begun, the first that has not reported
+        is taken to have. A permit that is gone (revoked, or Redis was emptied) does not say that none had.
         """
         if len(sent.placements) == 1:
             return [_lost(placement, why) for placement in sent.placements.values()]
         permits = self._world.hot.permits(sent.run_id, self._server.epoch())
-        begun = [node for node in sent.placements if _holds(permits, node, sent.token) and permits[_name(node)].begun]
-        blamed = set(begun) or {next(iter(sent.placements))}
-        return [
-            _lost(placement, why) if node in blamed else not_begun(placement, sent.token, why)
-            for node, placement in sent.placements.items()
-        ]
+        held = {node for node in sent.placements if _holds(permits, node, sent.token)}
+        run = self._runs.get(sent.run_id)
+        begun = {node for node in held if permits[_name(node)].begun} | (_seen_running(run) & sent.placements.keys())
+        blamed = begun or {next(iter(sent.placements))}
+        events: list[Event] = []
+        for node, placement in sent.placements.items():
+            if node in blamed:
+                events.append(_lost(placement, why))
+            else:
+                events.append((not_begun if node in held else _untold)(placement, sent.token, why))
+        return events
 
     def _spread_overlong(self, now: float) -> None:
         """Take the nodes of a chunk that takes much longer than meant, and have not begun, to send them singly."""
@@ -173,6 +178,17 @@ def _lost(placement: Placement, why: str) -> AttemptLost:
 def not_begun(placement: Placement, token: str, why: str) -> Reported:
     error = ErrorInfo("NotBegun", why)
     report = NodeReport(placement.item, placement.attempt, Outcome.NOT_BEGUN, error=error)
+    return Reported(placement.run_id, placement.step_no, report, token=token)
+
+
+def _seen_running(run: LiveRun | None) -> set[NodeId]:
+    return set() if run is None else {node for node, active in run.active.items() if active.begun_at is not None}
+
+
+def _untold(placement: Placement, token: str, why: str) -> Reported:
+    """Sent again like one that did not begin, and not said never to have."""
+    error = ErrorInfo("WorkerLost", why)
+    report = NodeReport(placement.item, placement.attempt, Outcome.INFRASTRUCTURE, error=error)
     return Reported(placement.run_id, placement.step_no, report, token=token)
 
 

@@ -27,7 +27,8 @@ def put_back(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str)
     progress = run.steps[no]
     trouble = run.trouble.setdefault((no, 0), Trouble())
     trouble.attempt, trouble.retry_at = report.attempt, None
-    outcome = Outcome.NOT_BEGUN if report.begun_at is None else Outcome.LOST
+    may_have_run = report.begun_at is not None or report.outcome in (Outcome.LOST, Outcome.INFRASTRUCTURE)
+    outcome = Outcome.LOST if may_have_run else Outcome.NOT_BEGUN
     turn.record(
         AttemptEnded(
             run.id, no, 0, report.attempt, outcome, turn.now, report.error, worker, report.begun_at, report.ended_at

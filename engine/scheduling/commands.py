@@ -36,6 +36,7 @@ from engine.scheduling.steps import (
 )
 from engine.scheduling.steps import page_known as take_page
 from engine.scheduling.turn import Turn
+from engine.scheduling.unsaid import outcome_unsaid
 from engine.wire import Outcome, real_item, shadow
 
 
@@ -122,7 +123,7 @@ def permits_revoked(turn: Turn, run: LiveRun, event: PermitsRevoked) -> None:
         del run.active[no, item]
         run.steps[no].out -= item >= 0
         turn.outstanding.remove(run, no, active)
-        outcome = Outcome.NOT_BEGUN if active.begun_at is None else Outcome.LOST
+        outcome = outcome_unsaid(run, no, active.begun_at, begun=Outcome.LOST)
         own, number = real_item(item), active.attempt
         turn.record(AttemptEnded(run.id, no, own, number, outcome, turn.now, begun_at=active.begun_at))
     for (no, item), active in gone.items():

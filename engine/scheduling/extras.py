@@ -14,7 +14,8 @@ from engine.scheduling.events import Placement, StopAttempts
 from engine.scheduling.records import AttemptEnded, AttemptKind, Dispatched
 from engine.scheduling.state import Active, LiveRun
 from engine.scheduling.turn import Turn
-from engine.wire import ErrorInfo, NodeReport, Outcome, real_item, shadow
+from engine.scheduling.unsaid import not_needed
+from engine.wire import NodeReport, real_item, shadow
 
 
 def launch(turn: Turn, run: LiveRun, no: int, item: int, kind: AttemptKind, queue: str, estimate_s: float) -> Placement:
@@ -43,7 +44,7 @@ def drop(turn: Turn, run: LiveRun, no: int, item: int, why: str) -> None:
     if extra_of(run, no, item) is None:
         return
     active = release(turn, run, no, item)
-    _stopped(turn, run, no, item, active, why)
+    not_needed(turn, run, no, item, active.attempt, active.begun_at, why)
     turn.effect(StopAttempts(run.id, ((no, shadow(item)),)))
 
 
@@ -52,7 +53,7 @@ def overtaken(turn: Turn, run: LiveRun, no: int, item: int, why: str) -> None:
     active = run.active.pop((no, item))
     run.steps[no].out -= 1
     turn.outstanding.remove(run, no, active)
-    _stopped(turn, run, no, item, active, why)
+    not_needed(turn, run, no, item, active.attempt, active.begun_at, why)
     turn.effect(StopAttempts(run.id, ((no, item),)))
 
 
@@ -78,9 +79,3 @@ def _number(run: LiveRun, no: int, item: int) -> int:
     number = latest + max(1, run.step(no).retry.attempts)
     run.extra_numbers[no, item] = number = max(number, run.extra_numbers.get((no, item), 0) + 1)
     return number
-
-
-def _stopped(turn: Turn, run: LiveRun, no: int, item: int, active: Active, why: str) -> None:
-    outcome = Outcome.NOT_BEGUN if active.begun_at is None else Outcome.CANCELLED
-    error = ErrorInfo("NotNeeded", why, retryable=False)
-    turn.record(AttemptEnded(run.id, no, item, active.attempt, outcome, turn.now, error, begun_at=active.begun_at))

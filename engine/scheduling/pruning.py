@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.scheduling.events import NodeId, StopAttempts
-from engine.scheduling.records import AttemptEnded, Decision, NodesSkipped, NodeState, StepState
-from engine.scheduling.state import NODE_CODES, Active, LiveRun
+from engine.scheduling.records import Decision, NodesSkipped, NodeState, StepState
+from engine.scheduling.state import NODE_CODES, LiveRun
 from engine.scheduling.turn import Turn
-from engine.wire import ErrorInfo, Outcome, shadow
+from engine.scheduling.unsaid import not_needed
+from engine.wire import shadow
 
 TERMINATE = "terminate"
 """The kind of decisions to end something before its time."""
@@ -77,7 +78,9 @@ def stop_nodes(turn: Turn, run: LiveRun, no: int, why: str) -> Stopped:
         own, extra = (no, item), (no, shadow(item))
         going = [node for node in (own, extra) if node in run.active]
         for node in going:
-            _end_attempt(turn, run, no, item, run.active.pop(node), why)
+            active = run.active.pop(node)
+            turn.outstanding.remove(run, no, active)
+            not_needed(turn, run, no, item, active.attempt, active.begun_at, why)
             progress.out -= node == own
         out += going
         running += bool(going)
@@ -118,10 +121,3 @@ def _only_for(run: LiveRun, no: int, join: int, gone: set[int]) -> bool:
         or (run.steps[child].state is not StepState.WAITING and not run.steps[child].ahead)
         for child in run.step(no).children
     )
-
-
-def _end_attempt(turn: Turn, run: LiveRun, no: int, item: int, active: Active, why: str) -> None:
-    turn.outstanding.remove(run, no, active)
-    outcome = Outcome.NOT_BEGUN if active.begun_at is None else Outcome.CANCELLED
-    error = ErrorInfo("NotNeeded", why, retryable=False)
-    turn.record(AttemptEnded(run.id, no, item, active.attempt, outcome, turn.now, error, begun_at=active.begun_at))

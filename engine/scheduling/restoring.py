@@ -14,12 +14,12 @@ from engine.scheduling.events import RevokeRun, StopAttempts
 from engine.scheduling.joins import JoinVerdict, judge
 from engine.scheduling.news import news_of
 from engine.scheduling.ranks import ranks
-from engine.scheduling.records import AttemptEnded, NodeState, RunChanged, RunState, StepState
+from engine.scheduling.records import NodeState, RunChanged, RunState, StepState
 from engine.scheduling.snapshot import AttemptRow, ExtraRow, RunSnapshot, StepRow
 from engine.scheduling.state import NODE_CODES, Active, LiveRun, RunBudget, StepProgress, Trouble
 from engine.scheduling.steps import ask_page, count_parent, end_step, ending_of, settle
 from engine.scheduling.turn import RUN_DEADLINE, Turn
-from engine.wire import ErrorInfo, Outcome
+from engine.scheduling.unsaid import not_needed
 
 
 def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
@@ -38,6 +38,8 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
         _restore_step(run, step)
     for no, item, state in snapshot.nodes:
         _restore_node(run.steps[no], item, state)
+    for no in snapshot.lacking:
+        run.steps[no].tolerated = run.steps[no].tolerated or not run.steps[no].state.final
     for attempt in snapshot.attempts:
         _restore_attempt(turn, run, attempt)
     for extra in snapshot.extras:
@@ -166,9 +168,7 @@ def _end_extra(turn: Turn, run: LiveRun, row: ExtraRow) -> None:
     node = (row.step_no, row.item)
     run.extra_numbers[node] = max(row.attempt, run.extra_numbers.get(node, 0))
     if row.open:
-        error = ErrorInfo("NotNeeded", "another scheduler took the run over", retryable=False)
-        outcome = Outcome.NOT_BEGUN if row.begun_at is None else Outcome.CANCELLED
-        turn.record(AttemptEnded(run.id, *node, row.attempt, outcome, turn.now, error, begun_at=row.begun_at))
+        not_needed(turn, run, *node, row.attempt, row.begun_at, "another scheduler took the run over")
 
 
 def _still_to_wait_until(row: AttemptRow, now: float) -> float:

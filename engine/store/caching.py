@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from engine.scheduling.records import Noted
 
 _TOLD = ("ok", "failed", "not_begun")
-"""Outcomes that a worker reported itself: whatever it wrote came with the report."""
+"""Outcomes that say what was written: with the worker's own report, or nothing, where the body never began."""
 
 _PAGE = 500
 _CLOCKS_APART_S = 60.0

@@ -152,3 +152,11 @@ def test_numbers_of_copies_are_per_node() -> None:
     copies = [extras.launch(turn, live, 0, item, AttemptKind.HEDGE, "io", 1.0) for item in (0, 1)]
     assert [copy.item for copy in copies] == [shadow(0), shadow(1)]
     assert {copy.attempt for copy in copies} == {2}
+
+
+def test_a_copy_that_is_stopped_with_no_begin_mark_is_not_said_never_to_have_begun() -> None:
+    race = Race()
+    verdict = race.ends(race.copy, Outcome.OK)
+    ended = {record.attempt: record for record in verdict.records if isinstance(record, AttemptEnded)}
+    own = ended[race.own.attempt]
+    assert (own.outcome, own.begun_at) == (Outcome.CANCELLED, None), "marks of short bodies come late, or never"

@@ -108,13 +108,14 @@ def test_an_external_body_that_never_began_is_always_sent_again() -> None:
 
 
 def test_a_cancelled_body_that_had_begun_is_not_said_never_to_have() -> None:
-    run = OneRun(plan_of(replace(step(0), effects="external"), step(1)))
+    external = replace(step(0), effects="external")
+    run = OneRun(plan_of(external, step(1), replace(external, no=2, path="s2")))
     run.send()
     run.tell(BeginAsked("r", 0, 0, 1, "token"))
     run.tell(Commanded(1, "r", "cancel"))
     records = run.tell(PermitsRevoked("r", frozenset()))
     ended = {record.step_no: record.outcome for record in records if isinstance(record, AttemptEnded)}
-    assert ended == {0: Outcome.LOST, 1: Outcome.NOT_BEGUN}
+    assert ended == {0: Outcome.LOST, 1: Outcome.CANCELLED, 2: Outcome.NOT_BEGUN}, "only external ones ask first"
     assert run.state is RunState.CANCELLED
 
 
