@@ -152,7 +152,8 @@ class Answering:
                 self._leave(answer, verdict, entry)
             return answer
         self.calls.append(call)
-        entry = self.models.entry()
+        if (entry := self.models.entry()) is not None:  # an operator may rate what nobody checks
+            entry["facts"] = {**entry.get("facts", {}), "class": self.step_class}
         verdict = self.looked(answer.text, answer.data, answer.model)
         self._remember(answer, verdict)
         if verdict.passed is not None and entry is not None and answer.cached in ("none", "miss"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.learning.kinds import Kind
 from engine.learning.knowledge import MODEL, Knowledge
+from engine.learning.rated import PREFIX
 from engine.learning.rows import Key, LearnedRow
 
 _NO_BOUND = 1 << 62
@@ -18,7 +19,8 @@ class LearnedView:
     """What is known of one step, or (``plan`` and ``step`` empty) of a task type.
 
     Without a plan, a ``step`` such as ``openai/gpt-5.4-mini, routine`` is a model and a class of steps: its ``bodies``
-    are answers that were checked, its ``failure_odds`` the share that failed, before the catalogue's prior.
+    are answers that were checked, its ``failure_odds`` the share that failed, before the catalogue's prior. One that
+    ends in ``(rated)`` is what operators said of that model: ``bodies`` are three for each rating.
 
     Parameters
     ----------
@@ -66,7 +68,8 @@ def knowledge_of(rows: Iterable[LearnedRow]) -> Knowledge:
 
 def views(rows: Iterable[LearnedRow], plan: str | None = None, task: str | None = None) -> list[LearnedView]:
     """What is known, task types first; only of a plan, or of a task type, if they are given."""
-    kinds = dict(knowledge_of(rows).kinds())
+    knowledge = knowledge_of(rows)
+    kinds = dict(knowledge.kinds()) | knowledge.rated
     with_bodies = {key[:2] for key in kinds if key[2]}
     shown = [key for key in kinds if key[2] or key[:2] not in with_bodies]
     return [
@@ -81,7 +84,7 @@ def _view(key: Key, kind: Kind, condition: Kind | None) -> LearnedView:
     evaluations = round(condition.held + condition.refused) if condition is not None else 0
     return LearnedView(
         plan=key[0],
-        step=key[1].removeprefix(MODEL).replace("|", ", ") if _is_model(key) else key[1],
+        step=_name(key),
         task=key[2],
         bodies=round(ends if _is_model(key) else kind.sketch.weight()),
         typical_s=_short(kind.typical_s) if kind.bodies else None,
@@ -97,7 +100,14 @@ def _view(key: Key, kind: Kind, condition: Kind | None) -> LearnedView:
 
 
 def _is_model(key: Key) -> bool:
-    return not key[0] and key[1].startswith(MODEL)
+    return not key[0] and key[1].startswith((MODEL, PREFIX))
+
+
+def _name(key: Key) -> str:
+    if not _is_model(key):
+        return key[1]
+    rated = " (rated)" if key[1].startswith(PREFIX) else ""
+    return key[1].removeprefix(MODEL).removeprefix(PREFIX).replace("|", ", ") + rated
 
 
 def _short(figure: float | None) -> float | None:

@@ -28,7 +28,8 @@ def show(session: Session, plan: str | None, task: str | None, output: str) -> N
 
     BODIES is the weight of evidence: old bodies count less. A row without a plan is a task type's,
     which answers for steps that were seen fewer than three times; one with a model and a class of
-    steps (`*`: all) says how many of its checked answers failed. CONDITION_ODDS are those that a
+    steps (`*`: all) says how many of its checked answers failed, one with `(rated)` what operators
+    said of them, each rating counted three times. CONDITION_ODDS are those that a
     step's `when` is true.
 
     \b

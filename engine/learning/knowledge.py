@@ -15,6 +15,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from engine.learning import rated
 from engine.learning.kinds import Kind
 from engine.learning.lessons import PREFIX, Lesson, Lessons
 from engine.learning.rows import Key, LearnedRow
@@ -42,6 +43,7 @@ class Knowledge:
         self._gone: dict[Key, None] = {}
         self._kinds_max, self._steps_max = kinds_max, steps_max
         self.lessons = Lessons()
+        self.rated: dict[Key, Kind] = {}
 
     def __len__(self) -> int:
         return len(self._kinds)
@@ -133,6 +135,7 @@ class Knowledge:
         """Forget everything, as if nothing had ever been observed or loaded."""
         for kept in (self._kinds, self._steps, self._changed, self._gone):
             kept.clear()
+        self.rated.clear()
         self.lessons.clear()
 
     def kinds(self) -> Iterator[tuple[Key, Kind]]:
@@ -161,14 +164,17 @@ class Knowledge:
         """Take in what is stored, besides what has been observed; a row that cannot be read is left out."""
         rows = list(rows)
         self.lessons.load(row for row in rows if row.path.startswith(PREFIX))
+        self.load_rated(rows)
         for row in rows:
-            if row.path.startswith(PREFIX):
-                continue
-            try:
-                kind = Kind.of(row.facts, row.seen_at)
-            except (ValueError, TypeError, AttributeError):
-                continue  # of another engine's form: learned anew
-            self._take(row.key, kind)
+            if not row.path.startswith((PREFIX, rated.PREFIX)) and (kind := _kind_of(row)) is not None:
+                self._take(row.key, kind)
+
+    def load_rated(self, rows: Iterable[LearnedRow]) -> bool:
+        """Know those ratings by operators, and no others; whether they are new."""
+        kinds = {row.key: kind for row in rows if row.path.startswith(rated.PREFIX) and (kind := _kind_of(row))}
+        before = {key: (kind.ok, kind.failed) for key, kind in self.rated.items()}
+        self.rated = kinds
+        return before != {key: (kind.ok, kind.failed) for key, kind in kinds.items()}
 
     def merge(self, other: Knowledge) -> None:
         """Take in what another scheduler knows."""
@@ -217,3 +223,10 @@ class Knowledge:
             self._gone[key] = None
             if key[0]:
                 self._steps[key[0]] -= 1
+
+
+def _kind_of(row: LearnedRow) -> Kind | None:
+    try:
+        return Kind.of(row.facts, row.seen_at)
+    except (ValueError, TypeError, AttributeError):
+        return None  # of another engine's form: learned anew

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 OUTLINED_MAX = 1000
 """Most kinds, and most odds, in an outline, those seen last: about 200 KB, besides at most half a MB of lessons."""
 
-_MODEL = "model:"  # as of ``knowledge.MODEL``, which whoever reads outlines does without
+_MODEL, _RATED = "model:", "rated:"  # as of ``knowledge`` and ``rated``, which whoever reads outlines does without
 _QUANTILES = (0.5, 0.9, 0.99)
 
 
@@ -58,13 +58,20 @@ def outline(knowledge: Knowledge) -> str:
         spread = [_short(seconds) for seconds in found if seconds is not None]
         kinds.append([*key, _short(kind.typical_s), spread or None, round(kind.bodies)])
     models = [(key, kind) for key, kind in knowledge.kinds() if not key[0] and key[1].startswith(_MODEL)]
-    odds = []
+    told: dict[tuple[str, str], tuple[float, float]] = {}
     for (_, path, task), kind in heapq.nlargest(OUTLINED_MAX, models, key=lambda entry: entry[1].seen_at):
-        model, _, step_class = path.removeprefix(_MODEL).rpartition("|")
-        odds.append([model, step_class, task, _short(kind.ok), _short(kind.failed)])
+        told[path.removeprefix(_MODEL), task] = (kind.ok, kind.failed)
+    rated = heapq.nlargest(OUTLINED_MAX, knowledge.rated.items(), key=lambda entry: entry[1].seen_at)
+    for (_, path, task), kind in rated:
+        ok, failed = told.get((path.removeprefix(_RATED), task), (0.0, 0.0))
+        told[path.removeprefix(_RATED), task] = (ok + kind.ok, failed + kind.failed)
+    odds = []
+    for (name, task), (ok, failed) in told.items():
+        model, _, step_class = name.rpartition("|")
+        odds.append([model, step_class, task, _short(ok), _short(failed)])
     lessons = [[each.model, each.task, each.text, each.passed] for each in knowledge.lessons]
-    told = {"form": 2, "kinds": kinds, "odds": odds, "lessons": lessons}
-    return json.dumps(told, separators=(",", ":"))
+    text = {"form": 2, "kinds": kinds, "odds": odds, "lessons": lessons}
+    return json.dumps(text, separators=(",", ":"))
 
 
 def _short(seconds: float) -> float:

@@ -30,7 +30,7 @@ LOOK_S = 1.0
 STORE_S, STORE_AFTER_RUN_S = 2.0, 1.0
 """Seconds between two stores, and where a run ended since."""
 TELL_S = 10.0
-"""Seconds between two outlines for workers."""
+"""Seconds between two outlines for workers, and two looks for new ratings."""
 _ROWS_AT_ONCE = 500
 
 OUTCOME = "outcome"
@@ -56,7 +56,7 @@ class Learning:
         self._shard, self._epoch, self._world = shard, epoch, world
         self.knowledge = Knowledge()
         self._generation: int | None = None
-        self._look_at = self._store_at = self._tell_at = float("-inf")
+        self._look_at = self._store_at = self._tell_at = self._rated_at = float("-inf")
         self._stored_at = float("-inf")
         self._untold = False
 
@@ -124,6 +124,9 @@ class Learning:
             if now >= self._look_at:
                 self._look_at = now + LOOK_S
                 self._read()
+            if now >= self._rated_at:
+                self._rated_at = now + TELL_S
+                self._untold |= self.knowledge.load_rated(self._world.journal.rated())
             if now >= self._store_at and self._generation is not None:
                 self._store(now)
             if self._untold and now >= self._tell_at:

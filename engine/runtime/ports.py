@@ -85,6 +85,9 @@ class Journal(Protocol):
         A kind that this shard has not stored is that of another shard, if one has.
         """
 
+    def rated(self) -> Sequence[LearnedRow]:
+        """What operators' ratings told of models, for all shards alike."""
+
     def keep_learned(
         self, shard: int, epoch: int, generation: int, rows: Sequence[LearnedRow], gone: Sequence[Key]
     ) -> bool:

@@ -97,6 +97,10 @@ class SqlJournal:
         """What is stored of what was learned; ``None`` if its generation is ``known``: nothing was reset."""
         return learning.learned(self.database, shard, known)
 
+    def rated(self) -> Sequence[LearnedRow]:
+        """What operators' ratings told of models."""
+        return learning.rated(self.database)
+
     def keep_learned(
         self, shard: int, epoch: int, generation: int, rows: Sequence[LearnedRow], gone: Sequence[Key]
     ) -> bool:

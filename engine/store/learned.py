@@ -12,10 +12,14 @@ from collections.abc import Iterable, Sequence
 import orjson
 from sqlalchemy import Connection, Row, and_, delete, func, select, true, tuple_, update
 
+from engine.learning.rated import Rated, counted, keys_of, taken_back
 from engine.learning.rows import Key, Learned, LearnedRow
 from engine.store.columns import LEARNED, LEARNED_GENERATION
 from engine.store.dialects import insert_for
 from engine.store.engines import Database
+
+OPERATORS = -1
+"""The shard under which ratings by operators are kept: no scheduler's, read by all."""
 
 _KEYS_AT_ONCE = 250
 _KEY = tuple_(LEARNED.c.plan, LEARNED.c.path, LEARNED.c.task)
@@ -36,6 +40,24 @@ def learned(database: Database, shard: int, known: int | None) -> Learned | None
     return Learned(generation, list({(row.plan, row.path, row.task): _row(row) for row in rows}.values()))
 
 
+def rated(database: Database) -> list[LearnedRow]:
+    """What operators' ratings told of models."""
+    with database.reading("read what ratings told") as connection:
+        return [_row(row) for row in connection.execute(select(LEARNED).where(LEARNED.c.shard == OPERATORS))]
+
+
+def count_rating(connection: Connection, new: Rated, old: Rated | None) -> None:
+    """Count a rating in the rows of its model, in place of an ``old`` one of the same result."""
+    changes = [(key, old) for key in keys_of(old)] if old is not None else []
+    for key, said in [*changes, *((key, new) for key in keys_of(new))]:
+        place = (LEARNED.c.shard == OPERATORS, LEARNED.c.plan == key[0], LEARNED.c.path == key[1],
+                 LEARNED.c.task == key[2])  # fmt: skip
+        found = connection.execute(select(LEARNED).where(*place).with_for_update()).first()
+        row = _row(found) if found is not None else LearnedRow(*key, new.at, {})
+        row = counted(row, new) if said is new else taken_back(row, said, new.at)
+        _write(connection, OPERATORS, [row])
+
+
 def every_row(database: Database) -> list[LearnedRow]:
     """All rows of all shards; a kind is there once for each shard that learned of it."""
     with database.reading("read what was learned") as connection:
@@ -50,22 +72,7 @@ def keep(connection: Connection, shard: int, generation: int, rows: Sequence[Lea
     if int(connection.scalar(held) or 0) != generation:
         return False
     if rows:
-        insert = insert_for(connection.dialect.name, LEARNED)
-        newer = {name: insert.excluded[name] for name in ("seen_at", "facts")}
-        connection.execute(
-            insert.on_conflict_do_update(index_elements=["shard", "plan", "path", "task"], set_=newer),
-            [
-                {
-                    "shard": shard,
-                    "plan": row.plan,
-                    "path": row.path,
-                    "task": row.task,
-                    "seen_at": row.seen_at,
-                    "facts": orjson.dumps(row.facts).decode(),
-                }
-                for row in rows
-            ],
-        )
+        _write(connection, shard, rows)
     keys = list(gone)
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         part = keys[start : start + _KEYS_AT_ONCE]
@@ -89,6 +96,25 @@ def reset(database: Database, plan: str | None, task: str | None) -> int:
         count = int(connection.scalar(select(func.count()).select_from(LEARNED).where(chosen)) or 0)
         connection.execute(delete(LEARNED).where(chosen))
     return count
+
+
+def _write(connection: Connection, shard: int, rows: Sequence[LearnedRow]) -> None:
+    insert = insert_for(connection.dialect.name, LEARNED)
+    newer = {name: insert.excluded[name] for name in ("seen_at", "facts")}
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=["shard", "plan", "path", "task"], set_=newer),
+        [
+            {
+                "shard": shard,
+                "plan": row.plan,
+                "path": row.path,
+                "task": row.task,
+                "seen_at": row.seen_at,
+                "facts": orjson.dumps(row.facts).decode(),
+            }
+            for row in rows
+        ],
+    )
 
 
 def _row(row: Row[tuple[object, ...]]) -> LearnedRow:

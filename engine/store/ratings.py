@@ -1,6 +1,7 @@
 """What is known of how good results are: outcomes of checks, and ratings by operators.
 
-A node's rating takes the place of the score of the answers that its result rests on, so that reports count it. What
+A node's rating takes the place of the score of the answers that its result rests on, so that reports count it, and is
+an outcome of the model that gave the result, from which later choices learn; rated again, the newest counts. What
 nobody rated or checked has no score.
 """
 
@@ -10,12 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select, update
+import orjson
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from engine.errors import NotFound, UsageError
-from engine.store.columns import LEDGER, NODE, OUTCOME, RATING
+from engine.learning.rated import PASSES_FROM, Rated
+from engine.store.columns import LEDGER, NODE, OUTCOME, RATING, STEP
 from engine.store.dialects import storable
 from engine.store.engines import Database
+from engine.store.learned import count_rating
 from engine.store.reading import find_run_id
 
 if TYPE_CHECKING:
@@ -102,6 +106,7 @@ def rate(
                 LEDGER.c.attempt == attempt, LEDGER.c.kind == "model", LEDGER.c.purpose.not_in(NOT_ANSWERS),
             )  # fmt: skip
             connection.execute(rated)
+            _learn(connection, (run_id, step_no, item or 0, int(attempt)), score, at)
         newest = connection.scalar(select(func.max(RATING.c.number)).where(RATING.c.run_id == run_id))
         view = RatingView(int(newest or 0) + 1, step_no, item, at, score, storable(note[:_NOTE_MAX]))
         connection.execute(
@@ -110,3 +115,52 @@ def rate(
             )
         )
     return view
+
+
+def _learn(connection: Connection, node: tuple[str, int, int, int], score: float, at: float) -> None:
+    """Keep the rating as an outcome of who gave the result, and count it; nothing where no model did."""
+    run_id, step_no, item, attempt = node
+    answer = connection.execute(
+        select(LEDGER.c.id, LEDGER.c.name, LEDGER.c.facts)
+        .where(
+            LEDGER.c.run_id == run_id, LEDGER.c.step_no == step_no, LEDGER.c.item == item,
+            LEDGER.c.attempt == attempt, LEDGER.c.kind == "model", LEDGER.c.purpose.not_in(NOT_ANSWERS),
+        )
+        .order_by(LEDGER.c.at.desc(), LEDGER.c.id)
+        .limit(1)
+    ).first()  # fmt: skip
+    if answer is None:
+        return
+    row_id = f"rating.{step_no}.{item}"
+    own = (OUTCOME.c.run_id == run_id, OUTCOME.c.id == row_id)
+    before = connection.execute(select(OUTCOME).where(*own)).first()
+    old = None
+    if before is not None:
+        old = Rated(before.model, before.step_class, before.task, bool(before.passed), before.at)
+    checked = connection.execute(
+        select(OUTCOME.c.text, OUTCOME.c.step_class, OUTCOME.c.task).where(
+            OUTCOME.c.run_id == run_id, OUTCOME.c.id == answer.id
+        )
+    ).first()
+    task = connection.scalar(select(STEP.c.task).where(STEP.c.run_id == run_id, STEP.c.step_no == step_no))
+    step_class = checked.step_class if checked is not None else orjson.loads(answer.facts).get("class", "standard")
+    new = Rated(answer.name, str(step_class), str(task), score >= PASSES_FROM, at)
+    count_rating(connection, new, old)
+    connection.execute(delete(OUTCOME).where(*own))
+    connection.execute(
+        insert(OUTCOME).values(
+            run_id=run_id,
+            id=row_id,
+            step_no=step_no,
+            item=item,
+            attempt=attempt,
+            at=at,
+            model=new.model,
+            task=new.task,
+            step_class=new.step_class,
+            passed=new.passed,
+            score=score,
+            by="operator",
+            text=checked.text if checked is not None else "",
+        )
+    )

@@ -10,12 +10,16 @@ import pytest
 
 from engine.artefacts.store import ArtefactStore
 from engine.errors import NotFound, UsageError
+from engine.learning.kinds import Kind
+from engine.learning.knowledge import Knowledge
+from engine.learning.outline import Outline, outline
 from engine.scheduling.records import Noted, RunChanged, RunState
 from engine.store import retention
 from engine.store.journal import SqlJournal
+from engine.store.learned import every_row, reset
 from engine.store.ledger import entries
 from engine.store.ratings import outcomes, rate, ratings
-from tests.contract.samples import NOW
+from tests.contract.samples import NOW, node_done
 from tests.contract.test_ledger import ENTRY
 
 FOUND: dict[str, Any] = {
@@ -46,6 +50,35 @@ def test_a_rating_needs_a_score_in_range_and_a_node_with_a_result(journal: SqlJo
         rate(journal.database, run_id, 1.2, NOW)
     with pytest.raises(NotFound, match="no result of that node"):
         rate(journal.database, run_id, 1.0, NOW, step_no=1, item=99)
+
+
+def test_a_rating_is_an_outcome_of_who_answered_and_one_again_takes_its_place(
+    journal: SqlJournal, epoch: int, run_id: str
+) -> None:
+    answer = replace(ENTRY, id="e1", name="a/m", kind="model", purpose="answer", score=None)
+    given = replace(answer, facts={"class": "routine"}).to_json()
+    journal.commit(0, epoch, [*node_done(run_id, 1), Noted(run_id, 1, 0, 1, (("ledger", given),))])
+    rate(journal.database, run_id, 0.9, NOW, step_no=1, item=0)
+    assert told(journal) == {"rated:a/m|routine": (3.0, 0.0), "rated:a/m|*": (3.0, 0.0)}
+    rate(journal.database, run_id, 0.2, NOW + 1, step_no=1, item=0)
+    assert told(journal) == {"rated:a/m|routine": (0.0, 3.0), "rated:a/m|*": (0.0, 3.0)}
+    (stored,) = outcomes(journal.database, run_id)
+    assert (stored["by"], stored["passed"], stored["score"], stored["model"]) == ("operator", False, 0.2, "a/m")
+    knowledge = Knowledge()
+    knowledge.load(every_row(journal.database))
+    assert {key[:2]: seen for key, seen in Outline(outline(knowledge)).odds.items()} == {
+        ("a/m", "routine"): (0.0, 3.0),
+        ("a/m", "*"): (0.0, 3.0),
+    }
+    reset(journal.database, None, None)
+    rate(journal.database, run_id, 1.0, NOW + 2, step_no=1, item=0)
+    assert told(journal) == {"rated:a/m|routine": (3.0, 0.0), "rated:a/m|*": (3.0, 0.0)}
+
+
+def told(journal: SqlJournal) -> dict[str, tuple[float, float]]:
+    """What ratings told, passed and failed, by path."""
+    kinds = {row.path: Kind.of(row.facts, row.seen_at) for row in journal.rated()}
+    return {path: (round(kind.ok, 3), round(kind.failed, 3)) for path, kind in kinds.items()}
 
 
 def test_both_go_with_their_run(journal: SqlJournal, epoch: int, run_id: str, tmp_path: Path) -> None:

@@ -86,6 +86,13 @@ def test_what_checks_find_is_stored_learned_and_rated(tmp_path: Path) -> None:
         assert {each.entry.score for each in stored if each.item == 0} == {0.25}
         assert {each.entry.score for each in stored if each.item != 0} <= {0.0, 1.0}
         assert all("why" in each.entry.facts for each in stored)
+        by = read[0]["call"]["model"]
+        assert {
+            each["step"]: each["failure_odds"] for each in run("learned", "show")["items"] if "rated" in each["step"]
+        } == {
+            f"{by}, routine (rated)": 1.0,
+            f"{by}, * (rated)": 1.0,
+        }
     finally:
         database.close()
     assert run("runs", "show", told["run"])["ratings"] == [

@@ -30,6 +30,7 @@ class Outside:
     away: bool = False
     generation: int = 0
     rows: dict[Key, LearnedRow] = field(default_factory=dict)
+    ratings: list[LearnedRow] = field(default_factory=list)
     stores: int = 0
     told: list[str] = field(default_factory=list)
     at: float = 1000.0
@@ -47,6 +48,10 @@ class Outside:
         self.stores += 1
         self.rows |= {row.key: row for row in rows}
         return True
+
+    def rated(self) -> list[LearnedRow]:
+        self._reach()
+        return self.ratings
 
     def write_outline(self, shard: int, text: str) -> None:
         self._reach()
@@ -199,6 +204,21 @@ def test_workers_are_told_when_something_changed_and_not_too_often() -> None:
     assert told.typical_s == pytest.approx(2.0)
     assert Outline(outside.told[-1]).of("other", "step", "t") is not None
     assert Outline(outside.told[-1]).of("other", "step", "u") is None
+
+
+def test_what_operators_rate_reaches_workers_with_the_next_outline_and_a_new_one_is_no_sum() -> None:
+    outside = Outside()
+    learning = learning_in(outside)
+    for passed, failed in ((3.0, 0.0), (0.0, 3.0)):
+        outside.at += TELL_S
+        facts = {"ok": passed, "failed": failed}
+        outside.ratings = [LearnedRow("", "rated:a/m|routine", "llm.extract", outside.at, facts)]
+        learning.turn()
+        assert Outline(outside.told[-1]).odds["a/m", "routine", "llm.extract"] == (passed, failed)
+    told = len(outside.told)
+    outside.at += TELL_S
+    learning.turn()
+    assert len(outside.told) == told, "nothing new was rated"
 
 
 def test_an_outline_is_bounded() -> None:
