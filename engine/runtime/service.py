@@ -108,6 +108,9 @@ def serve(service: ShardService, stop: threading.Event) -> None:
 def run_scheduler(settings: Settings, stop: threading.Event) -> None:
     """Lead or stand by for every shard until ``stop`` is set; one thread a shard.
 
+    Whatever ends the thread of one shard ends them all and is raised: a process that goes on without a
+    shard looks healthy to whoever would start it anew.
+
     Raises
     ------
     UsageError
@@ -115,8 +118,18 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
     """
     faults.arm(settings.fault)
     set_up_logging(settings)
+    failed: list[Exception] = []
+
+    def serve_beside(shard: int) -> None:
+        try:
+            _serve_shard(shard, settings, stop)
+        except Exception as error:  # noqa: BLE001 - raised again once the other shards have stood down
+            failed.append(error)
+        finally:
+            stop.set()
+
     threads = [
-        threading.Thread(target=_serve_shard, args=(shard, settings, stop), name=f"shard-{shard}")
+        threading.Thread(target=serve_beside, args=(shard,), name=f"shard-{shard}")
         for shard in range(1, settings.shards)
     ]
     # A daemon: an exit waits for no Redis that does not answer.
@@ -134,6 +147,8 @@ def run_scheduler(settings: Settings, stop: threading.Event) -> None:
             thread.join()
         reloading.join(2.0)
         ending.join(2.0)
+    if failed:
+        raise failed[0]
 
 
 def _serve_shard(shard: int, settings: Settings, stop: threading.Event) -> None:
