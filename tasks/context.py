@@ -109,7 +109,7 @@ def read_ahead(context: TaskContext, sources: Given | None = None, shared: Given
     return ReadAhead(_read(context, sources or [], unread), _read(context, shared or [], unread), unread)
 
 
-@task("context.assemble", effects="none", queue="cpu", prefetch=read_ahead)
+@task("context.assemble", effects="none", queue="io", prefetch=read_ahead)
 def assemble(
     context: TaskContext,
     question: LongText,
