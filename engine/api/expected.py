@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -63,4 +64,5 @@ def _cost(step: CompiledStep, count: int, run: EarlierRun, call_usd: Mapping[str
     found = run.steps.get(step.path)
     if found is None or not found.nodes or found.task != step.task:
         return 0.0
-    return count * (usd(found.cost_nusd) / found.nodes + call_usd.get(step.task, 0.0))
+    calls = math.ceil(count / step.batch_items)
+    return count * usd(found.cost_nusd) / found.nodes + calls * call_usd.get(step.task, 0.0)

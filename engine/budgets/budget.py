@@ -78,7 +78,8 @@ class Budget:
     Parameters
     ----------
     begun
-        Called once, before the attempt's first reservation: from then on it may have spent something.
+        Called once, before the attempt's first reservation, with the nano-dollars that it can spend at most: from
+        then on it may have spent something.
     stop
         Whether the attempt was told to stop; asked while it waits.
     """
@@ -89,7 +90,7 @@ class Budget:
         who: Spender,
         care: Care = NO_CARE,
         stop: Callable[[], bool] = _never,
-        begun: Callable[[], None] | None = None,
+        begun: Callable[[int], None] | None = None,
     ) -> None:
         self._till, self._who, self._care, self._stop, self._begun = till, who, care, stop, begun
         self._key = (who.token, who.attempt_name)
@@ -123,7 +124,7 @@ class Budget:
         if held + ceiling_nusd > most:  # limits of its step and run are Redis' to refuse, and named so
             raise _refused(Answer(EXHAUSTED, "", ATTEMPT, 0, most, held, 0), wanted, None)
         if self._count == 0 and self._begun is not None:
-            self._begun()
+            self._begun(self._ceiling_nusd)
         self._count += 1
         record_id = str(facts.get("id") or f"{self._who.token}/{self._who.attempt_name}/{self._count}")
         entry = orjson.dumps(_cut(record_id, ceiling_nusd, facts, self._till.clock.now()).to_json()).decode()

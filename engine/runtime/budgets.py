@@ -58,6 +58,7 @@ class Books(Protocol):
     def going(self, run_ids: Iterable[str]) -> set[str]: ...
     def above(self) -> dict[str, str | None]: ...
     def by_session(self, since: float | None = None) -> list[tuple[str, str, Sums]]: ...
+    def any_out(self) -> bool: ...
     def out(self) -> list[Out]: ...
     def stored(self, ids: Iterable[str]) -> set[str]: ...
     def ended(
@@ -91,7 +92,7 @@ class Accounting:
         self._ledgered: dict[str, list[str]] = {}
 
     def with_ceilings(self, verdict: Verdict, runs: Mapping[str, LiveRun], caring: Caring) -> None:
-        """Journal, with each attempt that may spend, the most that it can."""
+        """Journal, with each attempt that is known to spend, the most that it can; others say so before they do."""
         if self._accounts is None:
             return
         for place, record in enumerate(verdict.records):
@@ -152,7 +153,7 @@ class Accounting:
         if accounts.redis.generation() != gen:
             accounts.redis.begin(gen)
             # Nobody to wait for: a new installation, or nothing out that could hold anything.
-            waits = bool(accounts.books.out())
+            waits = accounts.books.any_out()
             self._open_at = now + (self._announce_s if waits else 0.0)
         if now >= self._open_at and accounts.redis.lock(gen, self._owner, _LOCK_S):
             self._count_anew(accounts, gen)
@@ -271,8 +272,8 @@ def looked(accounting: Accounting, caught_up: bool) -> list[Noted]:
 
 
 def spends(step: CompiledStep) -> bool:
-    """Whether a step's bodies may make calls that cost."""
-    return step.care is not None or step.task.startswith(_MODEL_TASKS)
+    """Whether each body of a step is known to make calls that cost; of a batch, one body calls for all."""
+    return step.batch_items == 1 and (step.care is not None or step.task.startswith(_MODEL_TASKS))
 
 
 def _line(run_id: str, above: Mapping[str, str | None]) -> list[str]:

@@ -32,6 +32,8 @@ class RunState(StrEnum):
 
 WAITS_FOR_APPROVAL = "waits for approval: "
 """How the reason of a paused run begins whose budget is used up, until an operator has answered."""
+CEILING = "ceiling"
+"""Kind of the note with the most that an attempt can spend, ``nusd``: it goes to the attempt's own row."""
 
 
 class StepState(StrEnum):

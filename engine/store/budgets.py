@@ -88,6 +88,17 @@ class BudgetBooks:
             rows = [*connection.execute(live), *connection.execute(gone)]
         return [(row[0], row[1], _whole(row[2:])) for row in rows]
 
+    def any_out(self) -> bool:
+        """Whether any attempt is out, whoever knows what it does."""
+        chosen = (
+            select(literal(1))
+            .select_from(ATTEMPT.join(RUN, RUN.c.id == ATTEMPT.c.run_id))
+            .where(text(f"run.{NOT_FINAL}"), ATTEMPT.c.outcome.is_(None))
+            .limit(1)
+        )
+        with self._database.reading("look whether attempts are out") as connection:
+            return connection.scalar(chosen) is not None
+
     def out(self) -> list[Out]:
         """Attempts that are out and may spend."""
         chosen = (

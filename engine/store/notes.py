@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from engine.scheduling.records import Noted
+from engine.scheduling.records import CEILING, Noted
 from engine.store import caching, ledger, ratings, tables
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ def rows_of(record: Noted) -> list[tuple[str, Row]]:
     """
     rows: list[tuple[str, Row]] = []
     for kind, data in record.notes:
+        if kind == CEILING:
+            continue  # a column of its attempt
         try:
             rows.append((kind, KINDS[kind].row(record, data)))
         except (KeyError, TypeError, ValueError) as error:

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, false,
 from sqlalchemy.sql.dml import Insert, Update
 
 from engine.scheduling.records import (
+    CEILING,
     AttemptEnded,
     Begun,
     BudgetChanged,
@@ -205,6 +206,9 @@ class Batch:
             self._attempt(record)["progress"] = record.progress
 
     def _noted(self, record: Noted) -> None:
+        for kind, data in record.notes:
+            if kind == CEILING:
+                self._attempt(record)["ceiling_nusd"] = int(data["nusd"])
         for kind, row in rows_of(record):
             key = tuple(row[column.name] for column in KINDS[kind].into.primary_key.columns)
             kept = self.notes.setdefault(kind, {}).setdefault(key, row)
@@ -240,7 +244,7 @@ class Batch:
             row = self.steps[key] = dict(_EMPTY_STEP, b_run_id=run_id, b_step_no=step_no)
         return row
 
-    def _attempt(self, record: Dispatched | Begun | AttemptEnded | LogLines) -> Row:
+    def _attempt(self, record: Dispatched | Begun | AttemptEnded | LogLines | Noted) -> Row:
         key = (record.run_id, record.step_no, record.item, record.attempt)
         row = self.attempts.get(key)
         if row is None:

@@ -6,6 +6,7 @@ from engine.costs.entry import Entry
 from engine.costs.usage import Usage
 from engine.dag.compiled import CompiledPlan
 from engine.scheduling.records import (
+    CEILING,
     AttemptEnded,
     AttemptKind,
     Begun,
@@ -103,3 +104,27 @@ def test_what_was_decided_of_a_budget_outlives_its_scheduler(journal: SqlJournal
     assert (found.run_id, found.data()["why"]) == (run_id, asked["why"])
     journal.commit(0, epoch, [BudgetChanged(run_id, {"max_nusd": 5})])
     assert waiting(journal.database) == []
+
+
+def test_the_ceiling_that_an_attempt_tells_before_it_spends_is_stored_with_it(
+    journal: SqlJournal, runs: RunStore, epoch: int, run_id: str
+) -> None:
+    books, run = BudgetBooks(journal.database), runs.get(run_id)
+    assert not books.any_out()
+    journal.commit(0, epoch, [Dispatched(run_id, 1, 0, 1, AttemptKind.PRIMARY, "io", AT)])
+    assert (books.out(), books.any_out()) == ([], True)
+    said = Noted(run_id, 1, 0, 1, ((CEILING, {"nusd": 9}),))
+    journal.commit(0, epoch, [Begun(run_id, 1, 0, 1, "w", AT), said])
+    journal.commit(0, epoch, [said])
+    assert books.out() == [Out(run_id, 1, 0, 1, run.tenant, run.session, 9, begun=True)]
+    journal.commit(0, epoch, [AttemptEnded(run_id, 1, 0, 1, Outcome.OK, AT)])
+    assert (books.out(), books.any_out()) == ([], False)
+
+
+def test_runs_that_go_on_are_told_from_those_that_are_over(
+    journal: SqlJournal, runs: RunStore, epoch: int, run_id: str
+) -> None:
+    books = BudgetBooks(journal.database)
+    assert books.going([run_id, "r_deleted"]) == {run_id}
+    journal.commit(0, epoch, [RunChanged(run_id, RunState.FAILED, "failed", AT)])
+    assert books.going([run_id]) == set()

@@ -357,6 +357,13 @@ class SimBooks:
                 sums[row.tenant, row.session] = sums.get((row.tenant, row.session), Amounts()).plus(_amounts(entry))
         return [(tenant, session, _sums(spent)) for (tenant, session), spent in sums.items()]
 
+    def any_out(self) -> bool:
+        return any(
+            row.outcome is None and not self._journal.runs[run_id].state.final
+            for (run_id, _, _), rows in self._journal.attempts.items()
+            for row in rows.values()
+        )
+
     def out(self) -> list[Out]:
         found = []
         for (run_id, no, item), rows in self._journal.attempts.items():

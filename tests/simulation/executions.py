@@ -215,7 +215,7 @@ class Execution:
         if told.ahead is not None and not self.tries:
             self.used = yield from taken(self, inputs)
             seconds = max(0.001, seconds - (self.used.seconds if self.used else 0.0))
-        if self.sim.spending.on and self.sim.plan_of(told.run_id).steps[told.step_no].care is not None:
+        if self.sim.spending.by(self.sim.plan_of(told.run_id).steps[told.step_no]):
             over = yield from self.sim.spending.calls(self)
             if over is not None:
                 return bodies.Ending(over[0], 0.0, error=over[1])

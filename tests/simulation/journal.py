@@ -10,6 +10,7 @@ from typing import Any
 from engine.errors import Fenced, NotFound
 from engine.learning.rows import Key, Learned, LearnedRow
 from engine.scheduling.records import (
+    CEILING,
     PARTIAL_NODE,
     AttemptEnded,
     Begun,
@@ -254,7 +255,10 @@ class SimJournal:
             case AttemptEnded():
                 self._attempt_ended(record)
             case Noted():
-                for _, data in record.notes:
+                for kind, data in record.notes:
+                    if kind == CEILING:
+                        self._attempt(record).ceiling_nusd = data["nusd"]
+                        continue
                     key = (record.run_id, record.step_no, record.item, record.attempt)
                     self.ledger.setdefault(data["id"], (key, data))
             case Duplicate():
@@ -300,7 +304,7 @@ class SimJournal:
         if record.begun_at is not None:
             row.begun_at = record.begun_at
 
-    def _attempt(self, record: Dispatched | Begun | AttemptEnded) -> Attempt:
+    def _attempt(self, record: Dispatched | Begun | AttemptEnded | Noted) -> Attempt:
         rows = self.attempts[record.run_id, record.step_no, record.item]
         return rows.setdefault(record.attempt, Attempt(record.attempt))
 

@@ -21,15 +21,15 @@ import orjson
 
 from engine.budgets.budget import _cut, _refused
 from engine.budgets.holdings import Holdings
-from engine.budgets.scopes import Spender, buckets_of, scopes_of
+from engine.budgets.scopes import Spender, attempt_ceiling_nusd, buckets_of, scopes_of
 from engine.costs.entry import Entry
-from engine.dag.compiled import CompiledPlan
+from engine.dag.compiled import CompiledPlan, CompiledStep
 from engine.errors import BudgetExhausted, Unavailable
 from engine.hotstate.budgets import EXHAUSTED, OK, Amounts, Record, Scope
 from engine.plan.care import Care
 from engine.runtime.budgets import Accounts
 from engine.runtime.ports import CommandRow
-from engine.scheduling.records import BudgetChanged, RunState
+from engine.scheduling.records import CEILING, BudgetChanged, RunState
 from engine.scheduling.records import Record as Journaled
 from engine.wire import ErrorInfo, NodeReport, Outcome, Report, ReportKind, real_item
 from settings.economy.budgets import Budgets, Burst, Limits, Periods, RunLimits
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tests.simulation.workers import SimWorker
 
 _SHARE = 0.15
+UNDECLARED = "undeclared"
 _LOOK_S = 0.5
 _CALL_S = 20.0
 _MARGIN_S = 5.0
@@ -107,8 +108,15 @@ class Spending:
             if chance.random() < 0.2:
                 care["budget"] = {"max_usd": chance.randint(100, 2000) / _NUSD}
             spends = step.child is None and chance.random() < 0.7
-            steps.append(replace(step, care=care, prefetch=None) if spends else step)
+            if spends and chance.random() < 0.25:  # a body of somebody's own, of which nothing is said
+                steps.append(replace(step, prefetch=None, skill=UNDECLARED))
+            else:
+                steps.append(replace(step, care=care, prefetch=None) if spends else step)
         return replace(plan, steps=tuple(steps), budget=clause)
+
+    def by(self, step: CompiledStep) -> bool:
+        """Whether the bodies of a step spend."""
+        return self.on and (step.care is not None or step.skill == UNDECLARED)
 
     # --- of a worker ------------------------------------------------------------------------------
 
@@ -124,7 +132,7 @@ class Spending:
         for number in range(many):
             record_id = f"{told.token}/{who.attempt_name}/{self._sim.unique('c')}"
             ceiling = chance.choice((60, 150, 400))
-            if number == 0 and not self._begun(execution):
+            if number == 0 and not self._begun(execution, care):
                 return Outcome.INFRASTRUCTURE, ErrorInfo("Unavailable", "Redis is away")
             holdings = self._of(execution.worker)
             holds = holdings.of((told.token, who.attempt_name))
@@ -189,10 +197,11 @@ class Spending:
             self._holdings[worker.name].look()
         self._sim.driver.after(_LOOK_S, self._look, worker)
 
-    def _begun(self, execution: Execution) -> bool:
+    def _begun(self, execution: Execution, care: Care) -> bool:
+        ceiling = attempt_ceiling_nusd(care.budget, care.run_budget, self.settings, care.above)
         mark = NodeReport(
             execution.call.item, execution.call.attempt, Outcome.NOT_BEGUN, begun_at=self._sim.driver.wall,
-            step_no=execution.delivery.step_no,
+            step_no=execution.delivery.step_no, notes=((CEILING, {"nusd": ceiling}),),
         )  # fmt: skip
         told = execution.delivery
         said = Report(ReportKind.BEGIN, told.token, told.run_id, told.step_no, execution.worker.name, (mark,))

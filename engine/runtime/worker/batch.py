@@ -11,9 +11,12 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import orjson
 
+from engine.costs.entry import Entry
+from engine.costs.money import nusd
 from engine.errors import Permanent, Unavailable
 from engine.plan.binding import make_binding
 from engine.plan.tasktype import TaskContext
@@ -142,11 +145,23 @@ def _called(services: Services, begun: Sequence[Attempt], inputs: Inputs, observ
         if isinstance(error, body.Interrupted) and error.abandoned:
             services.recycle(f"{lead.context.node} of {lead.delivery.run_id} hangs in a thread")
         outcome = outcomes.of_body(error, masker, stopped=lead.stop())
+    _note_shared(services, begun[1:])
     each_s = (services.clock.now() - started) / len(begun)
     for place, attempt in enumerate(begun):
         attempt.begun_at = started + place * each_s
         ended = attempt.ended(*outcome) if isinstance(outcome, tuple) else _ended(attempt, inputs, outcome[place])
         yield replace(ended, ended_at=attempt.begun_at + each_s)
+
+
+def _note_shared(services: Services, others: Sequence[Attempt]) -> None:
+    """Where a call has a price, the first node paid it for all: the others say that it cost them none."""
+    for attempt in others:
+        if price_usd := services.settings.call_usd.get(attempt.delivery.task):
+            entry = Entry(
+                uuid4().hex, "tool", attempt.delivery.task, purpose="batch", saved_nusd=nusd(price_usd),
+                at=services.clock.now(), cache="shared",
+            )  # fmt: skip
+            attempt.notes.note("ledger", entry.to_json())
 
 
 def _invocation(

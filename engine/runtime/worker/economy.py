@@ -28,6 +28,7 @@ from engine.plan.care import Care
 from engine.runtime.worker.offered import Offered
 from engine.runtime.worker.services import TILL, Services
 from engine.runtime.worker.taught import FromOutlines
+from engine.scheduling.records import CEILING
 from engine.wire import NodeReport, Outcome, Report, ReportKind, real_item
 from settings.economy import Economy, load_economy
 
@@ -87,9 +88,12 @@ def budget(offered: Offered) -> Budget:
         delivery.token, delivery.shard,
     )  # fmt: skip
 
-    def begun() -> None:
-        # Said at once: should Redis and this worker be lost together, the attempt counts at its ceiling.
-        mark = NodeReport(call.item, call.attempt, Outcome.NOT_BEGUN, begun_at=services.clock.now())
+    def begun(ceiling_nusd: int) -> None:
+        # Said at once, with its ceiling: should Redis and this worker be lost together, the attempt counts at that. The
+        # scheduler knows it of steps that say how they call models, but not of other bodies, nor which node of a
+        # batch makes the call of all.
+        notes = ((CEILING, {"nusd": ceiling_nusd}),)
+        mark = NodeReport(call.item, call.attempt, Outcome.NOT_BEGUN, begun_at=services.clock.now(), notes=notes)
         said = Report(ReportKind.BEGUN, delivery.token, delivery.run_id, delivery.step_no, services.name, (mark,))
         services.hot.append(delivery.shard, said)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.api.expected import ExpectedCost, expected_cost
 from engine.costs.money import nusd
 from engine.dag.compiled import CompiledPlan, CompiledStep
@@ -31,6 +33,12 @@ def test_the_cost_is_that_of_earlier_nodes_for_as_many_as_there_will_be() -> Non
     runs = [earlier(10.0, 10), earlier(3.0, 1), earlier(0.0, 0)]
     found = expected_cost(PLAN, [4, 1], runs, {"http.get": 0.5})
     assert found == ExpectedCost(usd=(4.5 + 12.5 + 0.5) / 3, low_usd=0.5, high_usd=12.5, runs=3, unknown_steps=[])
+
+
+def test_a_batch_is_expected_to_cost_one_call_for_its_nodes() -> None:
+    batched = replace(PLAN, steps=(replace(PLAN.steps[0], batch_items=20), PLAN.steps[1]))
+    found = expected_cost(batched, [41, 1], [earlier(10.0, 10)], {"llm.complete": 0.5})
+    assert found is not None and found.usd == 41.0 + 3 * 0.5
 
 
 def test_steps_that_no_earlier_run_tried_are_named() -> None:
