@@ -45,15 +45,18 @@ def parse(text: str, form: Literal["json", "jsonl"] = "json") -> Any:
     if form == "json":
         return parsed(text, "the text")
     lines = enumerate(text.splitlines(), 1)
-    return [parsed(line, f"line {number}") for number, line in lines if line.strip()]
+    return [parsed(line, f"line {number}", one_line=True) for number, line in lines if line.strip()]
 
 
-def parsed(text: str | bytes, where: str) -> Any:
-    """The value of one JSON text; raises ``Permanent`` naming ``where``."""
+def parsed(text: str | bytes, where: str, *, one_line: bool = False) -> Any:
+    """The value of one JSON text; raises ``Permanent`` naming ``where``, and of one line just the column."""
     try:
         return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise Permanent(f"{where} is no JSON: {error}") from error
+        said = str(error)
+        if one_line and isinstance(error, json.JSONDecodeError):
+            said = f"{error.msg}, at column {error.colno}"
+        raise Permanent(f"{where} is no JSON: {said}") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _unwrapped(text: str) -> str:
     lines = text.splitlines()
     kept: list[str] = []
     wrapped = False  # whether the next line goes on where the last one broke
-    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+    for line, below in zip(lines, [*lines[1:], ""], strict=False):
         if _HEADING.match(line) or _RULE.match(line) or (_ROW.match(line) and _RULE.match(below)):
             wrapped = False
             continue

@@ -144,4 +144,5 @@ def test_wrapped_lines_and_rows_of_tables_are_sentences_and_headings_are_none() 
         "SQL is the truth and everything that Redis knows of runs can be rebuilt from it at any time.",
         "Redis: permits are void", "- one point", "- another",
     ]  # fmt: skip
+    assert sentences_of("") == sentences_of("\n") == []
     assert sentences_of("# Only a heading") == ["# Only a heading"]
