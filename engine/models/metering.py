@@ -5,6 +5,7 @@ Knows no prompts: what is asked comes as a function. Every try leaves one entry 
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -29,8 +30,12 @@ LEDGER = "ledger"
 LONGEST_HELD_S = 300.0
 """Longer than this no slot is held for a provider that is busy: the attempt ends and comes back."""
 
+LONGEST_ALONE_S = 60.0
+"""Longer than this a model is not left alone by all because one call was refused: it may be that call's size."""
+
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _STOP_POLL_S = 0.05
+_SPREAD = 0.1
 _LEAST_S = 0.01
 
 
@@ -150,8 +155,9 @@ class Meter:
         told = {"id": entry_id, "model": call.model.id, "provider": provider, "purpose": call.purpose}
         # Providers count what is likely to go in and all that may come out; the bound would take up far more room.
         likely = min(tokens, count(call.text, call.model.id) + call.output_bound)
-        admission = self.throttle.admit(provider, likely, call.until, self.stop)
+        admission = self.throttle.admit(provider, likely, call.until, self.stop, name)
         used: int | None = 0
+        alone_s = 0.0
         try:
             timeout_s = max(_LEAST_S, min(call.until - time.monotonic(), call.model.provider.timeout_s))
             reservation = self.budget.reserve(ceiling_nusd, tokens, told | {"timeout_s": timeout_s})
@@ -162,7 +168,7 @@ class Meter:
                 answer = call.make(progress) if call.model.local else supervised(lambda: call.make(progress), progress)
             except BaseException as error:  # noqa: BLE001 - raised again below; also a call cut from without is paid for
                 usage, cost_nusd, seen = self._seen(call, progress, error, ceiling_nusd)
-                used = usage.total
+                used, alone_s = usage.total, _alone_s(error)
                 entry = self._entry(call, entry_id, progress, usage, cost_nusd, admission.waited_s, **seen)
                 reservation.settle(cost_nusd, usage.total, entry)
                 self.notes.note(LEDGER, entry.to_json())
@@ -193,7 +199,7 @@ class Meter:
             self.notes.note(LEDGER, entry.to_json())
             return Paid(answer, wrong, usage, cost_nusd, entry.queue_s, entry.call_s, entry.first_token_s)
         finally:
-            admission.leave(used)
+            admission.leave(used, alone_s)
 
     def _seen(
         self, call: Call[A], progress: Progress, error: BaseException, ceiling_nusd: int
@@ -277,6 +283,12 @@ def _why(error: BaseException) -> str:
     return str(error)[:300] if isinstance(error, ProviderFailure) else type(error).__name__
 
 
+def _alone_s(error: BaseException) -> float:
+    """How long other workers need not ask either: a busy provider would refuse them all, and count it."""
+    busy = isinstance(error, ProviderFailure) and error.passing and error.status in (429, 503, 529)
+    return min(LONGEST_ALONE_S, error.delay_s or 0.0) if isinstance(error, ProviderFailure) and busy else 0.0
+
+
 _backoff = tenacity.wait_exponential_jitter(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, jitter=_FIRST_WAIT_S)
 
 
@@ -284,4 +296,6 @@ def _wait_s(state: tenacity.RetryCallState) -> float:
     """What the provider asks for, else twice as long each time."""
     error = state.outcome.exception() if state.outcome is not None else None
     asked = error.delay_s if isinstance(error, ProviderFailure) else None
-    return asked if asked is not None else _backoff(state)
+    # Not all who were told the same come back at the same moment.
+    spread_s = random.uniform(0.0, _SPREAD) * asked if asked is not None else 0.0  # noqa: S311 - keeps no secret
+    return asked + spread_s if asked is not None else _backoff(state)

@@ -86,14 +86,17 @@ class Admission(Protocol):
     def waited_s(self) -> float:
         """Seconds until there was room."""
 
-    def leave(self, tokens: int | None) -> None:
-        """The call ended and used so many tokens; ``None`` leaves what was asked for."""
+    def leave(self, tokens: int | None, alone_s: float = 0.0) -> None:
+        """The call ended and used so many tokens; ``None`` leaves what was asked for.
+
+        ``alone_s`` is how long its provider asks to be left alone with that model: nobody enters until then.
+        """
 
 
 class ThrottlePort(Protocol):
     """Concurrency and tokens a minute of each provider, held across workers."""
 
-    def admit(self, provider: str, tokens: int, until: float, stop: Callable[[], bool]) -> Admission:
+    def admit(self, provider: str, tokens: int, until: float, stop: Callable[[], bool], model: str = "") -> Admission:
         """Wait for room: ``Retryable`` if there is none by the monotonic time ``until``, ``Cancelled`` if stopped."""
 
 
@@ -153,7 +156,7 @@ class NoAdmission:
 
     waited_s = 0.0
 
-    def leave(self, tokens: int | None) -> None:
+    def leave(self, tokens: int | None, alone_s: float = 0.0) -> None:
         """Nothing was taken."""
 
 
@@ -166,6 +169,7 @@ class NoThrottle:
         tokens: int,  # noqa: ARG002 - the port
         until: float,  # noqa: ARG002 - the port
         stop: Callable[[], bool],  # noqa: ARG002 - the port
+        model: str = "",  # noqa: ARG002 - the port
     ) -> Admission:
         """At once."""
         return NoAdmission()

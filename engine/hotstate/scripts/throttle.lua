@@ -1,8 +1,11 @@
 -- Room at a provider: open calls, each with a time after which its caller counts as dead, and a bucket of tokens.
--- KEYS: sorted set of open calls by the millisecond they run out, hash of the bucket.
--- ARGV: 'enter', call, most open, tokens a minute (0: no limit), tokens wanted, milliseconds a call may live
---       'leave', call, tokens a minute, tokens to give back (below 0: used more than asked for)
--- Enter returns {1, 0} or {0, milliseconds until it is worth asking again}; leave returns {1, 0}.
+-- A model whose provider asked to be left alone is let nobody in to until then: all workers would be refused.
+-- KEYS: sorted set of open calls by the millisecond they run out, hash of the bucket and of the models left alone.
+-- ARGV: 'enter', call, most open, tokens a minute (0: no limit), tokens wanted, milliseconds a call may live, model
+--       'leave', call, tokens a minute, tokens to give back (below 0: used more than asked for), model,
+--       milliseconds that it asked to be left alone for (0: it did not)
+-- Enter returns {1, 0, 0} or {0, milliseconds until it is worth asking again, 1 if it is left alone until then};
+-- leave returns {1, 0, 0}.
 -- A bucket that is not there, perhaps because Redis was emptied, begins with a second's worth, so that a burst does
 -- not pass twice; calls open then are not known any more, and are bounded by the bucket alone until they end.
 local now = redis.call('TIME')
@@ -28,26 +31,36 @@ if ARGV[1] == 'leave' then
   if known == 1 and per_minute > 0 and back ~= 0 then
     keep(math.min(per_minute, bucket(per_minute) + back))
   end
-  return { 1, 0 }
+  local alone = 'alone ' .. ARGV[5]
+  local until_ms = now_ms + tonumber(ARGV[6])
+  if until_ms > now_ms and until_ms > tonumber(redis.call('HGET', KEYS[2], alone) or '0') then
+    redis.call('HSET', KEYS[2], alone, string.format('%.0f', until_ms))
+    redis.call('PEXPIRE', KEYS[2], 3600000)
+  end
+  return { 1, 0, 0 }
 end
 
 local most, per_minute, wanted = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
 if redis.call('ZSCORE', KEYS[1], ARGV[2]) then
-  return { 1, 0 } -- it is in already: the first reply was lost
+  return { 1, 0, 0 } -- it is in already: the first reply was lost
 end
 if redis.call('ZCARD', KEYS[1]) >= most then
-  return { 0, 0 }
+  return { 0, 0, 0 }
+end
+local left_ms = tonumber(redis.call('HGET', KEYS[2], 'alone ' .. ARGV[7]) or '0') - now_ms
+if left_ms > 0 then
+  return { 0, left_ms, 1 }
 end
 if per_minute > 0 then
   -- A call above the whole minute's tokens enters on a full bucket and leaves it in debt.
   local tokens, needed = bucket(per_minute), math.min(wanted, per_minute)
   if tokens < needed then
     keep(tokens)
-    return { 0, math.ceil((needed - tokens) * 60000 / per_minute) }
+    return { 0, math.ceil((needed - tokens) * 60000 / per_minute), 0 }
   end
   keep(tokens - wanted)
 end
 redis.call('ZADD', KEYS[1], now_ms + tonumber(ARGV[6]), ARGV[2])
 redis.call('PEXPIRE', KEYS[1], math.max(3600000, tonumber(ARGV[6])))
-return { 1, 0 }
+return { 1, 0, 0 }

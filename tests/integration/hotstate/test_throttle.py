@@ -123,7 +123,20 @@ def test_nobody_enters_while_redis_is_away_and_calls_go_on_after(fragile_redis: 
 def test_a_call_whose_reply_was_lost_does_not_wait_for_itself(redis_server: RedisServer) -> None:
     throttle = throttle_of(redis_server, p=Room(1, 60_000, 60.0))
     for _ in range(2):
-        assert throttle._enter("p", "the same call", Room(1, 60_000, 60.0), 600) == (1, 0)
+        assert throttle._enter("p", "the same call", Room(1, 60_000, 60.0), 600) == (1, 0, 0)
     throttle.leave("p", "the same call", 600)
     throttle.admit("p", 600, soon(), never).leave(600)
     throttle.close()
+
+
+def test_a_model_that_wants_to_be_left_alone_is_left_alone_by_all(redis_server: RedisServer) -> None:
+    first, second = (throttle_of(redis_server, p=Room(9, None, 60.0)) for _ in range(2))
+    first.admit("p", 1, soon(), never, "m").leave(0, alone_s=30.0)
+    with pytest.raises(Retryable, match="p asked to be left alone with m") as caught:
+        second.admit("p", 1, soon(1.0), never, "m")
+    assert caught.value.delay_s is not None and 20 < caught.value.delay_s <= 30
+    first.admit("p", 1, soon(), never, "m2").leave(0, alone_s=0.2)
+    assert second.admit("p", 1, soon(), never, "another").waited_s < 10
+    assert second.admit("p", 1, soon(), never, "m2").waited_s > 0.05
+    first.close()
+    second.close()

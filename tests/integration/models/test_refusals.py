@@ -11,6 +11,7 @@ import pytest
 
 from engine.errors import Permanent, Retryable
 from engine.models.failures import InvalidAnswer, NoAnswer
+from engine.models.ports import NoThrottle
 from engine.models.request import Message, Request
 from tests.services.metered import Metered
 from tests.services.models import Asked, Fault, Simulated, SimulatedModels
@@ -130,6 +131,39 @@ def test_a_wait_in_milliseconds_is_heard(server: SimulatedModels, opened: Opened
     with pytest.raises(Retryable) as caught:
         opened().models(timeout_s=20).ask(question())
     assert caught.value.delay_s == 900.5
+
+
+class Counting(NoThrottle):
+    """Everybody enters; keeps how long models are to be left alone."""
+
+    def __init__(self) -> None:
+        self.alone: list[float] = []
+
+    def admit(self, *_: Any) -> Any:
+        return self
+
+    waited_s = 0.0
+
+    def leave(self, tokens: int | None, alone_s: float = 0.0) -> None:
+        self.alone.append(alone_s)
+
+
+@pytest.mark.parametrize(("fault", "alone_s"), [
+    (Fault("status", 429, retry_after="7"), 7.0),
+    (Fault("status", 429, retry_after="900"), 60.0),
+    (Fault("status", 503, retry_after="2.5"), 2.5),
+    (Fault("status", 500, retry_after="7"), 0.0),
+    (Fault("status", 429), 0.0),
+    (Fault("status", 429, retry_after="7", code="insufficient_quota"), 0.0),
+])  # fmt: skip
+def test_what_a_busy_provider_asks_of_one_worker_holds_for_all(
+    server: SimulatedModels, opened: Opened, fault: Fault, alone_s: float
+) -> None:
+    server.faults.append(fault)
+    throttle = Counting()
+    with pytest.raises((Retryable, Permanent)):
+        opened(tries=1).models(throttle=throttle).ask(question())
+    assert throttle.alone == [alone_s]
 
 
 def test_an_error_within_a_stream_is_told_in_its_own_words(server: SimulatedModels, opened: Opened) -> None:
