@@ -61,6 +61,7 @@ class Client(Upkeep):
         self._artefacts: ArtefactStore | None = None
         self._hot: tuple[str, RedisHotState] | None = None
         self._listeners = Listeners(settings.namespace)
+        self._ended: tuple[str, Value | None] = "", None
 
     def __enter__(self) -> Client:
         return self
@@ -202,7 +203,9 @@ class Client(Upkeep):
 
     def outputs(self, run: str) -> Any:
         """What a run handed back, as plain data; ``None`` until it has ended."""
-        value = self.store.outputs(run)
+        waited_for, value = self._ended
+        if run != waited_for:
+            value = self.store.outputs(run)
         if value is None:
             return None
         from engine.artefacts.values import unpack
@@ -311,13 +314,13 @@ class Client(Upkeep):
         TimeoutError
             It has not within ``timeout_s`` seconds.
         """
-        found = self.store.get(run)
+        found = self._look_for_end(run)
         if found.state.final:
             return found
         with self._listeners.ended(self.redis_url, found.id) as told:
             deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
             while True:
-                found = self.store.get(found.id)
+                found = self._look_for_end(found.id)
                 left_s = deadline - time.monotonic()
                 if found.state.final:
                     return found
@@ -325,6 +328,13 @@ class Client(Upkeep):
                     break
                 told(min(left_s, _POLL_LONGEST_S))
         raise TimeoutError(f"run {run} has not ended within {timeout_s:g} s")
+
+    def _look_for_end(self, run: str) -> RunView:
+        """A run; what it handed back is read with its end and kept for whoever asks next: it never changes."""
+        found, outputs = self.store.get_with_outputs(run)
+        if found.state.final:
+            self._ended = found.id, outputs
+        return found
 
     def wake(self, run_id: str) -> bool:
         """Tell the scheduler of a run's shard to look at SQL now; whether a Redis took that.

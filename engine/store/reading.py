@@ -5,7 +5,7 @@ Nodes and their attempts are in ``details``, counts in ``progress``. Nothing her
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -37,7 +37,7 @@ _IDS_FROM = (
     .limit(_CANDIDATES_SHOWN + 1)
 )
 _ONE_RUN = (  # a row for each of its tags
-    select(*RUN_COLUMNS, RUN_TAG.c.tag)
+    select(*RUN_COLUMNS, RUN.c.outputs, RUN_TAG.c.tag)
     .select_from(RUN.outerjoin(RUN_TAG, RUN_TAG.c.run_id == RUN.c.id))
     .where(RUN.c.id == bindparam("run_id"))
     .order_by(RUN_TAG.c.tag)
@@ -70,20 +70,26 @@ def find_run_id(connection: Connection, name: str) -> str:
 
 def get(database: Database, name: str) -> RunView:
     """One run by id, unique beginning of an id, or ``@last``. Raises ``NotFound``."""
+    return get_with_outputs(database, name)[0]
+
+
+def get_with_outputs(database: Database, name: str) -> tuple[RunView, Value | None]:
+    """One run, and its outputs, still packed, once it ended with some. Raises ``NotFound``."""
     with database.reading(f"read run {name}") as connection:
-        return _one(connection, name) or run_view(connection, find_run_id(connection, name))
+        rows = find(connection, _ONE_RUN, {"run_id": name})
+        if not rows:
+            rows = find(connection, _ONE_RUN, {"run_id": find_run_id(connection, name)})
+    outputs = rows[0].outputs
+    return _one(rows), None if outputs is None else orjson.loads(outputs)
 
 
 def run_view(connection: Connection, run_id: str) -> RunView:
     """One run by its whole id, which exists."""
-    found = _one(connection, run_id)
-    assert found is not None, run_id
-    return found
+    return _one(find(connection, _ONE_RUN, {"run_id": run_id}))
 
 
-def _one(connection: Connection, run_id: str) -> RunView | None:
-    rows = find(connection, _ONE_RUN, {"run_id": run_id})
-    return _view(rows[0], (row.tag for row in rows if row.tag is not None)) if rows else None
+def _one(rows: Sequence[Any]) -> RunView:
+    return _view(rows[0], (row.tag for row in rows if row.tag is not None))
 
 
 def list_runs(
@@ -167,7 +173,8 @@ def _views(connection: Connection, chosen: Select[Any]) -> list[RunView]:
 
 def _view(row: Any, tags: Iterable[str]) -> RunView:
     values = row._asdict()
-    values.pop("tag", None)
+    for more in ("tag", "outputs"):
+        values.pop(more, None)
     return RunView(**values | {"state": RunState(row.state), "partial": bool(row.partial), "tags": tuple(tags)})
 
 

@@ -75,6 +75,10 @@ class RunStore:
         """One run. Raises ``NotFound``; the message lists candidates if several are meant."""
         return reading.get(self.database, run)
 
+    def get_with_outputs(self, run: str) -> tuple[RunView, Value | None]:
+        """One run, and its outputs, packed, once it ended with some. Raises ``NotFound`` as ``get`` does."""
+        return reading.get_with_outputs(self.database, run)
+
     def list_runs(
         self,
         *,

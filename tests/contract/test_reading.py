@@ -137,3 +137,13 @@ def test_a_step_is_found_by_its_path(runs: RunStore, half_done: str) -> None:
         runs.step_named(half_done, "inspct")
     with pytest.raises(NotFound, match="no step 9"):
         runs.nodes(half_done, 9)
+
+
+def test_a_run_and_its_outputs_are_read_together(
+    runs: RunStore, journal: SqlJournal, epoch: int, half_done: str
+) -> None:
+    assert runs.get_with_outputs(half_done) == (runs.get(half_done), None)
+    journal.commit(0, epoch, [RunChanged(half_done, RunState.SUCCEEDED, "complete", NOW + 9, outputs='{"v":[1]}')])
+    found, outputs = runs.get_with_outputs(half_done[:-1])
+    assert (found, found.state, outputs) == (runs.get(half_done), RunState.SUCCEEDED, {"v": [1]})
+    assert runs.outputs(half_done) == outputs
