@@ -85,6 +85,10 @@ class Hit:
         return "negative" if self.kept.error is not None else "shared" if self.shared else "hit"
 
 
+class BeingMade(Exception):  # noqa: N818 - it is no failure
+    """Another makes the entry just now."""
+
+
 def _no_note(kind: str, data: dict[str, Any]) -> None:
     """Nobody journals it."""
 
@@ -174,11 +178,13 @@ class Cache:
         return Found(made.value, got.outcome)
 
     def begin(
-        self, key: Key, tags: Iterable[str] = (), *, sensitive: bool = False, patience_s: float = float("inf")
-    ) -> Hit | Making:
+        self, key: Key, tags: Iterable[str] = (), *, sensitive: bool = False, patience_s: float = float("inf"),
+        wait: bool = True,
+    ) -> Hit | Making:  # fmt: skip
         """An entry that holds, or the right to make it, waiting for whoever makes it now.
 
-        After ``patience_s`` of waiting the caller makes one that is not kept. Raises ``Cancelled`` if told to stop.
+        After ``patience_s`` of waiting the caller makes one that is not kept. Raises ``Cancelled`` if told to stop, and
+        without ``wait`` ``BeingMade`` instead of waiting: who may make other entries meanwhile must not wait.
         """
         alone = Making(key, self._shelf)
         if sensitive or not self._shelf.rules.enabled:
@@ -200,6 +206,8 @@ class Cache:
                     if kept is not None:
                         return Hit(kept, waited)
                     continue
+                if not wait:
+                    raise BeingMade
                 waited = True
                 if self._stop():
                     raise Cancelled(f"told to stop while another made what {key.name} asked for")

@@ -22,7 +22,7 @@ from engine.plan.binding import make_binding
 from engine.plan.tasktype import TaskContext
 from engine.runtime import faults
 from engine.runtime.worker import body, outcomes
-from engine.runtime.worker.attempt import BEGIN_PATIENCE_S, STOPPING, Attempt, Inputs, packed, prepare
+from engine.runtime.worker.attempt import BEGIN_PATIENCE_S, STOPPING, Attempt, Inputs, packed, prepare, uses_cache
 from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.services import Services, insist
 from engine.runtime.worker.starter import Starter
@@ -56,8 +56,23 @@ def run_batch(
             yield attempt.ended(*outcomes.of_engine(error, services.masker))
         else:
             ready.append(attempt)
-    for group in _groups(ready):
-        yield from _run(services, delivery, group, starter, inputs, observer)
+    if not ready or not uses_cache(ready[0], inputs):
+        for group in _groups(ready):
+            for _, ended in _run(services, delivery, group, starter, inputs, observer):
+                yield ended
+        return
+    from engine.runtime.worker.batch_caching import Boundaries  # lazy: most steps keep nothing
+
+    kept = Boundaries(inputs)
+    yield from kept.enter(ready, wait=False)
+    late = kept.late
+    for group in _groups(kept.misses):
+        for attempt, ended in _run(services, delivery, group, starter, inputs, observer):
+            yield kept.leave(attempt, ended, len(group))
+    for attempt in late:
+        yield from kept.enter([attempt], wait=True)
+        for _, ended in _run(services, delivery, kept.misses, starter, inputs, observer):
+            yield kept.leave(attempt, ended, 1)
 
 
 def _groups(attempts: Sequence[Attempt]) -> Iterator[list[Attempt]]:
@@ -96,20 +111,22 @@ def _plain(attempt: Attempt) -> dict[str, Any]:
 def _run(
     services: Services, delivery: Delivery, group: Sequence[Attempt], starter: Starter, inputs: Inputs,
     observer: Observer,
-) -> Iterator[NodeReport | None]:  # fmt: skip
+) -> Iterator[tuple[Attempt, NodeReport | None]]:  # fmt: skip
     begun: list[Attempt] = []
+    if not group:
+        return
     try:
         verdicts = _begin(delivery, group, starter)
     except Unavailable:
         for attempt in group:
             why = f"Redis was away when {attempt.context.node} was about to begin"
-            yield attempt.ended(Outcome.NOT_BEGUN, ErrorInfo("NotBegun", why))
+            yield attempt, attempt.ended(Outcome.NOT_BEGUN, ErrorInfo("NotBegun", why))
         return
     for attempt, allowed in zip(group, verdicts, strict=True):
         if allowed:
             begun.append(attempt)
         else:
-            yield None
+            yield attempt, None
     if begun:
         yield from _called(services, begun, inputs, observer)
 
@@ -125,7 +142,9 @@ def _begin(delivery: Delivery, group: Sequence[Attempt], starter: Starter) -> li
     return verdicts
 
 
-def _called(services: Services, begun: Sequence[Attempt], inputs: Inputs, observer: Observer) -> Iterator[NodeReport]:
+def _called(
+    services: Services, begun: Sequence[Attempt], inputs: Inputs, observer: Observer
+) -> Iterator[tuple[Attempt, NodeReport]]:
     lead, masker = begun[0], services.masker
     started = services.clock.now()
     faults.point("begun")
@@ -150,7 +169,7 @@ def _called(services: Services, begun: Sequence[Attempt], inputs: Inputs, observ
     for place, attempt in enumerate(begun):
         attempt.begun_at = started + place * each_s
         ended = attempt.ended(*outcome) if isinstance(outcome, tuple) else _ended(attempt, inputs, outcome[place])
-        yield replace(ended, ended_at=attempt.begun_at + each_s)
+        yield attempt, replace(ended, ended_at=attempt.begun_at + each_s)
 
 
 def _note_shared(services: Services, others: Sequence[Attempt]) -> None:

@@ -80,8 +80,16 @@ class Boundary:
         """What the body is to be called with."""
         return self._own
 
-    def enter(self) -> NodeReport | None:
-        """How the attempt ends at once; ``None`` if its body has to run. A body that writes is never served."""
+    @property
+    def secret_used(self) -> bool:
+        """Whether the body asked for a secret."""
+        return self._secret_used
+
+    def enter(self, *, wait: bool = True) -> NodeReport | None:
+        """How the attempt ends at once; ``None`` if its body has to run. A body that writes is never served.
+
+        Raises ``BeingMade`` where another makes it and it is not to be waited for.
+        """
         attempt = self._attempt
         timeout_s = attempt.delivery.timeout_s
         cache = self._cache(attempt.context.stop_requested)
@@ -93,7 +101,7 @@ class Boundary:
             return None
         began, tags = attempt.services.clock.now(), self._rendered(self._caching.tags)
         try:
-            got = cache.begin(key, tags, patience_s=float("inf") if timeout_s is None else timeout_s)
+            got = cache.begin(key, tags, patience_s=float("inf") if timeout_s is None else timeout_s, wait=wait)
         except Cancelled as error:
             return attempt.ended(Outcome.CANCELLED, ErrorInfo("Cancelled", str(error)))
         if isinstance(got, Making):
@@ -101,26 +109,30 @@ class Boundary:
             return None
         return self._served(got, attempt.services.clock.now() - began)
 
-    def leave(self, report: NodeReport | None) -> NodeReport | None:
-        """Keep what came of it and end the write; the report, with what is to be journaled of both."""
+    def leave(self, report: NodeReport | None, *, keep: bool = True, calls: float = 1.0) -> NodeReport | None:
+        """Keep what came of it, unless told not to, and end the write; the report, with what is to be journaled.
+
+        ``calls`` is its share of the call that made it.
+        """
         attempt = self._attempt
+        self._secret_used = self._secret_used or not keep
         try:
             if self._making is not None:
-                self._keep(self._making, report)
+                self._keep(self._making, report, calls)
         finally:
             if self._writes:
                 # As the report itself, it is told however long Redis is away.
                 self._cache(lambda: False).close_write(self._writes, self._write_token)
         return None if report is None else replace(report, notes=(*report.notes, *attempt.notes.rest()))
 
-    def _keep(self, making: Making, report: NodeReport | None) -> None:
+    def _keep(self, making: Making, report: NodeReport | None, calls: float) -> None:
         error = report.error if report is not None else None
         if report is None or self._secret_used or not self._files_are_as_they_were():
             making.release()
         elif report.outcome is Outcome.OK and report.result is not None:
             seconds = (report.ended_at or 0.0) - (report.begun_at or report.ended_at or 0.0)
             ttl_s = self._caching.ttl if self._caching is not None else None
-            making.keep_value(orjson.loads(report.result), self._cost_nusd(max(0.0, seconds)), ttl_s)
+            making.keep_value(orjson.loads(report.result), self._cost_nusd(max(0.0, seconds), calls), ttl_s)
         elif report.outcome is Outcome.FAILED and error is not None and error.type == "Permanent":
             making.refuse(error.message)  # masked already
         else:
@@ -141,10 +153,10 @@ class Boundary:
             return attempt.ended(Outcome.FAILED, ErrorInfo("Permanent", entry.error, retryable=False))
         return attempt.ended(Outcome.OK, result=orjson.dumps(entry.value).decode())
 
-    def _cost_nusd(self, seconds: float) -> int:
+    def _cost_nusd(self, seconds: float, calls: float) -> int:
         settings = self._attempt.services.settings
         call_usd = settings.call_usd.get(self._attempt.delivery.task, 0.0)
-        return nusd(settings.worker_usd_per_h * seconds / _HOUR_S) + nusd(call_usd)
+        return nusd(settings.worker_usd_per_h * seconds / _HOUR_S) + nusd(call_usd * calls)
 
     def _key(self, caching: Caching) -> Key | None:
         """``None`` where nothing may be kept: secrets among the arguments, or what is no JSON data."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
-from engine.authoring import Permanent, TaskContext, task
+from engine.authoring import Permanent, Retryable, TaskContext, task
 
 
 def _ran(marks: str) -> int:
@@ -48,3 +49,18 @@ def secret(context: TaskContext, marks: str, key: str = "", ask: bool = False) -
 @task("k.size", effects="none", queue="cpu", cache=True, reads=["path"])
 def size(marks: str, path: str) -> list[int]:
     return [_ran(marks), len(Path(path).read_bytes())]
+
+
+def square_many(calls: list[dict[str, Any]], context: TaskContext) -> list[Any]:
+    with Path(calls[0]["marks"]).open("a") as file:
+        file.write(",".join(str(call["number"]) for call in calls) + "\n")
+    if any(call["number"] == 99 for call in calls):
+        context.secret("api_key")
+    return [Retryable("not now") if call["number"] == 13 else call["number"] ** 2 for call in calls]
+
+
+@task("k.square", effects="none", queue="cpu", cache={"tags": ["number:{{ args.number }}"]}, many=square_many)
+def square(number: int, marks: str) -> int:
+    with Path(marks).open("a") as file:
+        file.write(f"alone {number}\n")
+    return number**2

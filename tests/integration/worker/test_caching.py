@@ -19,7 +19,10 @@ from tests.services.worker import Bench
 def bench(redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setenv("FLYWHEEL_SECRET_API_KEY", "swordfish-7/&")
     modules = ("tests.integration.worker.cached_bodies",)
-    made = Bench(redis_server, settings_for(redis_server, tmp_path, task_modules=modules, call_usd={"k.user": 0.5}))
+    made = Bench(
+        redis_server,
+        settings_for(redis_server, tmp_path, task_modules=modules, call_usd={"k.user": 0.5, "k.square": 0.3}),
+    )
     made.start()
     yield made
     made.close()
@@ -129,3 +132,56 @@ def test_after_a_flush_nothing_is_served(bench: Bench, marks: str) -> None:
     bench.run("k.user", {"marks": marks, "user": 1})
     bench.server.client.delete(*bench.server.client.keys("t:cache:*"))
     assert _value(bench.run("k.user", {"marks": marks, "user": 1}))["ran"] == 2
+
+
+def _squares(bench: Bench, marks: str, numbers: list[int], run_id: str = "r_1") -> list[NodeReport]:
+    written = {"number": f"{{{{ {numbers}[item] }}}}", "marks": marks}
+    care = {"batch": {"max_items": 20}}
+    delivery = bench.delivery("k.square", written, nodes=len(numbers), care=care, run_id=run_id)
+    bench.send(delivery)
+    return bench.ended(delivery)
+
+
+def test_of_a_batch_only_what_is_not_kept_goes_into_the_invocation(bench: Bench, marks: str) -> None:
+    first = _squares(bench, marks, [1, 2, 3])
+    again = _squares(bench, marks, [2, 4, 3, 5], "r_2")
+    assert _value(bench.run("k.square", {"number": 5, "marks": marks}, run_id="r_3")) == 25, "kept one by one"
+    assert Path(marks).read_text() == "1,2,3\n4,5\n"
+    assert [_value(node) for node in again] == [4, 16, 9, 25]
+    assert [node.begun_at is None for node in again] == [True, False, True, False]
+    assert [_kinds(node) for node in first] == [["cache"], ["ledger", "cache"], ["ledger", "cache"]]
+    assert [_kinds(node)[-1] for node in again] == ["ledger", "cache", "ledger", "cache"]
+    entry = again[0].notes[0][1]
+    assert (entry["cache"], "cost_nusd" in entry) == ("hit", False)
+    assert 100_000_000 <= entry["saved_nusd"] < 101_000_000, "a third of the call that made it"
+
+
+def test_of_a_batch_what_failed_is_not_kept_and_what_is_alike_is_made_once(bench: Bench, marks: str) -> None:
+    ended = _squares(bench, marks, [7, 13, 7])
+    assert Path(marks).read_text() == "7,13\n"
+    assert [node.outcome for node in ended] == [Outcome.OK, Outcome.FAILED, Outcome.OK]
+    assert [_kinds(node) for node in ended] == [["cache"], ["ledger"], ["ledger"]]
+    assert ended[2].begun_at is None
+    _squares(bench, marks, [13, 8], "r_2")
+    assert Path(marks).read_text() == "7,13\n13,8\n"
+
+
+def test_nothing_of_a_batch_is_kept_that_asked_for_a_secret(bench: Bench, marks: str) -> None:
+    assert not [kind for node in _squares(bench, marks, [1, 99]) for kind in _kinds(node) if kind == "cache"]
+    _squares(bench, marks, [1, 99], "r_2")
+    assert Path(marks).read_text() == "1,99\n1,99\n"
+
+
+def test_two_batches_that_want_what_the_other_makes_do_not_wait_for_each_other(bench: Bench, marks: str) -> None:
+    written = {"number": "{{ item }}", "marks": marks}
+    sent = [
+        bench.delivery(
+            "k.square", written | {"number": number}, nodes=12, care={"batch": {"max_items": 12}}, run_id=run
+        )
+        for run, number in (("r_1", "{{ item }}"), ("r_2", "{{ 11 - item }}"))
+    ]
+    bench.send(*sent)
+    ended = [node for delivery in sent for node in bench.ended(delivery)]
+    assert {node.outcome for node in ended} == {Outcome.OK}
+    made = [number for line in Path(marks).read_text().split() for number in line.split(",")]
+    assert sorted(map(int, made)) == list(range(12)), "each once, whoever made it"
