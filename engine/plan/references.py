@@ -70,11 +70,6 @@ class References:
         """Whether ``item`` or ``index`` is used."""
         return any(path[0] in ("item", "index") for path in self.paths)
 
-    @property
-    def uses_run(self) -> bool:
-        """Whether ``run`` is used."""
-        return any(path[0] == "run" for path in self.paths)
-
     def joined(self, other: References) -> References:
         """Both together."""
         return References(self.paths | other.paths, self.problems + other.problems)

@@ -14,8 +14,6 @@ from engine.plan.ref import Condition, Ref, path_of, untraced
 
 _CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
-_RENAMED = {"with_": "with"}
-
 
 def current_trace() -> Trace | None:
     """The plan being traced in this thread or task, if any."""

@@ -135,7 +135,6 @@ def test_references_name_steps_inputs_and_what_is_wrong() -> None:
     assert found.steps == {"scan"}
     assert found.inputs == {"y"}
     assert found.uses_item
-    assert not found.uses_run
     assert not found.problems
     assert "steps.scan has no 'outptu'; did you mean 'output'?" in references("{{ steps.scan.outptu }}").problems
 
