@@ -23,6 +23,8 @@ from engine.wire import INLINE_LIMIT_BYTES, Value
 
 _PLAIN = b'{"v":'
 NOTHING: Value = {"v": None}
+OUTPUTS_KEPT = 1000
+"""Outputs of steps that are kept ready made, over all runs; each has up to 16 KiB of JSON, and can be made again."""
 
 
 class Values:
@@ -41,7 +43,7 @@ class Values:
         self._limit_bytes = limit_bytes
         self._bytes = 0
         self._texts: OrderedDict[tuple[str, int], dict[int, str]] = OrderedDict()
-        self._outputs: dict[tuple[str, int], Value] = {}
+        self._outputs: OrderedDict[tuple[str, int], Value] = OrderedDict()
         self._errors: dict[tuple[str, int], str] = {}
         self.ballots = Ballots(self.texts, self.data)
 
@@ -92,6 +94,7 @@ class Values:
         step_no = run.stand_in(step_no)
         key, progress = (run.id, step_no), run.steps[step_no]
         if key in self._outputs:
+            self._outputs.move_to_end(key)
             return self._outputs[key]
         if run.step(step_no).voting is not None:
             value = self.ballots.output(run, step_no) if progress.state.final and progress.succeeded else NOTHING
@@ -102,6 +105,8 @@ class Values:
             value = self._joined(run, step_no)
         if progress.state.final:
             self._outputs[key] = value
+            if len(self._outputs) > OUTPUTS_KEPT:
+                self._outputs.popitem(last=False)
         return value
 
     def texts(self, run: LiveRun, step_no: int) -> Mapping[int, str]:
