@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib import resources
@@ -101,6 +102,8 @@ class Model:
         Whether it takes one.
     strength
         How often it passes checks, in [0, 1], until checks have told: a prior.
+    ends
+        Day, as ``2027-01-14``, from which its provider serves it no more; ``None`` if none was announced.
     """
 
     id: str
@@ -114,6 +117,11 @@ class Model:
     embedding: bool = False
     temperature: bool = True
     strength: float = _CAUTIOUS_STRENGTH
+    ends: str | None = None
+
+    def ended(self, at: float) -> bool:
+        """Whether its provider serves it no more at that epoch second."""
+        return self.ends is not None and datetime.fromtimestamp(at, UTC).date() >= date.fromisoformat(self.ends)
 
     @property
     def base_url(self) -> str:

@@ -108,7 +108,8 @@ class Cheapest:
         facts: Mapping[str, Any],  # noqa: ARG002 - for choosers that learn
     ) -> Choice:
         """See ``Chooser``."""
-        hosted = [model for model in self._catalogue if not model.local and usable(model)]
+        now = self._now()
+        hosted = [model for model in self._catalogue if not model.local and not model.ended(now) and usable(model)]
         fit = [model for model in hosted if not needs.unmet(model)]
         good = [model for model in fit if model.strength >= (quality or 0.0)]
         priced = [(cost, model) for model in good or fit if (cost := self._cost(model)) is not None]

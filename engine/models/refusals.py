@@ -99,7 +99,8 @@ def refused(
         message = f"{told}, which leads to {_elsewhere(refusal)}; with a key no redirect is followed: {_url(provider)}"
     elif status in (404, 405):
         of = f" {model.name!r}" if model is not None else ""
-        message = f"{told}: it has no such model{of}, or no such address; check the model's name, or {_url(provider)}"
+        ends = f" (announced to end on {model.ends})" if model is not None and model.ends else ""
+        message = f"{told}: it has no such model{of}{ends}, or no such address; check the name, or {_url(provider)}"
     else:
         message = told
     return ProviderFailure(message, passing=passing, delay_s=delay_asked_s(refusal.headers), status=status)

@@ -123,7 +123,8 @@ class Calibrated:
         another model may then be asked); ``floor`` (strength); ``tried`` (ids); ``input_tokens``, ``output_tokens``,
         ``prefix_tokens``, ``warm`` (who read the shared prefix last); ``left_nusd``, ``left_s``; ``cheaper``.
         """
-        hosted = [model for model in self._catalogue if not model.local and usable(model)]
+        now = self._now()
+        hosted = [model for model in self._catalogue if not model.local and not model.ended(now) and usable(model)]
         fit = [model for model in hosted if not needs.unmet(model) and model.id not in facts.get("tried", ())]
         priced = [each for model in fit if (each := self._candidate(model, facts)) is not None]
         if not priced:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
-from engine.costs.prices import Prices
+from engine.costs.prices import Prices, UnknownPrice
 from engine.costs.usage import Usage
 from engine.errors import Permanent, UsageError
-from engine.models.catalogue import LOCAL, Catalogue, Provider
+from engine.models.catalogue import LOCAL, Catalogue, Model, Provider
 from engine.models.choosing import Cheapest, Needs
 from engine.models.failures import retry_after_s
 from engine.models.hosts import check_host
+from engine.models.routing import Calibrated
 from settings.economy.models import ModelsSection
 from settings.economy.prices import Prices as PricesSection
 
@@ -29,6 +31,34 @@ def test_every_model_that_ships_has_limits_a_price_and_a_level() -> None:
         assert model.context_tokens >= 2048 and model.output_tokens >= 1, model.id
         assert 0 < model.strength < 1, model.id
         assert PRICES.known(model.provider.name, model.name), model.id
+
+
+def test_no_step_is_routed_to_a_model_that_has_ended() -> None:
+    models = Catalogue()
+    ending = [model for model in models if model.ends]
+    assert ending and all(not model.ended(NOW) for model in ending), "what has ended by its date does not ship"
+    name = ending[0].provider.name
+    last = max(datetime.fromisoformat(model.ends or "").replace(tzinfo=UTC).timestamp() for model in ending)
+    for chooser in (Cheapest(models, PRICES, lambda: last), Calibrated(models, PRICES, lambda: last)):
+        tried: list[str] = []
+        while not (chosen := chooser.choose(Needs(), None, _of(name, tried), {}).model).local:
+            assert not chosen.ended(last), chosen.id
+            tried.append(chosen.id)
+        assert tried
+    assert models.model(ending[0].id).ended(last), "who names it still asks it"
+
+
+def _of(name: str, tried: list[str]) -> Callable[[Model], bool]:
+    return lambda model: model.provider.name == name and model.id not in tried
+
+
+def test_every_price_that_nobody_knows_is_an_error() -> None:
+    for price in (PRICES.cost, PRICES.saved):
+        with pytest.raises(UnknownPrice, match=r"gpt-99-nova is unknown: .* declare it in section `prices`"):
+            price("openai", "gpt-99-nova", Usage(input=1), NOW)
+    with pytest.raises(UnknownPrice):
+        PRICES.ceiling("openai", "gpt-99-nova", 1, 1, NOW)
+    assert PRICES.cost("local", "extractive", Usage(input=1000), NOW) == 0, "declared to be free"
 
 
 def test_a_model_that_no_list_has_is_taken_with_cautious_limits() -> None:
