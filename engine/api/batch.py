@@ -24,10 +24,11 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch that is ready to be submitted; ``items`` is a paged list, stored already."""
+    """A batch that is ready to be submitted; ``items`` is a paged list, stored already, ``one`` the plan of an item."""
 
     prepared: Prepared
     items: Value
+    one: Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def prepare_batch(
     """
     written = prepare(plan, client.settings)
     prepared = prepare(batch_plan(written.plan, max_failures), client.settings)
-    return Batch(prepared, pack_rows(read_items(file, written.plan, common), client.artefacts, _PAGE))
+    return Batch(prepared, pack_rows(read_items(file, written.plan, common), client.artefacts, _PAGE), written)
 
 
 def submit_batch(client: Client, batch: Batch, **options: Any) -> str:

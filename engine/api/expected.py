@@ -46,6 +46,9 @@ def expected_cost(
     Where a condition did not hold in an earlier run its step cost nothing there: conditions count as
     often as they held.
     """
+    # The plan of an item and its batch have one name: runs without any step of this plan tell nothing of it.
+    ours = {(step.path, step.task) for step in plan.steps}
+    earlier = [run for run in earlier if any((path, step.task) in ours for path, step in run.steps.items())]
     if not any(run.entries for run in earlier):
         return None
     tried = {(path, step.task) for run in earlier for path, step in run.steps.items() if step.nodes}

@@ -43,7 +43,8 @@ def plan_options(function: F) -> F:
             "--max-usd",
             type=DOLLARS,
             metavar="USD",
-            help="Dollars for its model calls; refused if more is expected. Default: the plan's budget.",
+            help="Dollars for its model calls, with --items for all items together; refused if more is expected. "
+            "Default: the plan's budget.",
         ),
         click.option("--tag", "tags", multiple=True, help="A tag to find the run by; may be repeated."),
     )
@@ -90,8 +91,6 @@ class Request:
         )  # fmt: skip
 
     def _submit_batch(self, client: Client, items: Path, serve: Callable[[tuple[str, ...]], None]) -> str:
-        if self.max_usd is not None:
-            raise UsageError("--max-usd does not go with --items: state a budget in the plan")
         from engine.api.batch import prepare_batch, submit_batch  # lazy: the plan floor and the task modules
         from engine.api.plans import prepare
         from engine.cli.inputs import gather
@@ -99,8 +98,12 @@ class Request:
         common = gather(prepare(self.plan, client.settings).plan, self.pairs, self.inputs_file)
         batch = prepare_batch(client, self.plan, items, common, self.max_failures)
         click.echo(f"{batch.items['count']} items of {items}", err=True)
+        if self.max_usd is not None:
+            from engine.cli.affording import check_batch_fits  # lazy: what earlier runs cost
+
+            check_batch_fits(client, batch, self.max_usd)
         serve(batch.prepared.queues)
         return submit_batch(
             client, batch, session=self.session, tenant=self.tenant, idempotency_key=self.idempotency_key,
-            priority=self.priority, tags=self.tags,
+            priority=self.priority, tags=self.tags, max_usd=self.max_usd,
         )  # fmt: skip
