@@ -5,12 +5,15 @@ One object for each process; after a fork the child makes its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import orjson
+from redis.exceptions import NoScriptError
 
+from engine.errors import Unavailable
 from engine.hotstate.connection import connect, load_script, text, translated
 from engine.hotstate.keys import Keys
 from engine.hotstate.prefetches import WorkerPrefetches
@@ -61,6 +64,7 @@ class WorkerHotState:
         self._report = load_script(self._redis, "report")
         self._announce = load_script(self._redis, "announce")
         self._held = load_script(self._redis, "held")
+        self._unread: Any = None  # the connection of reports whose answer is read later
         self.prefetches = WorkerPrefetches(self._redis, self._blocking, self._keys)
 
     def close(self) -> None:
@@ -113,6 +117,34 @@ class WorkerHotState:
         """
         keys = [self._keys.reports(shard), self._keys.permits(report.run_id), self._keys.leases(shard)]
         self._report(keys=keys, args=[report.to_bytes(), report.token, int(last), *ended])
+
+    @translated
+    def report_unread(self, shard: int, report: Report, ended: Iterable[str]) -> Callable[[], None]:
+        """Give Redis a delivery's last report and do not wait for its answer, which the callable returned reads.
+
+        Once this returns the report is on its way, whatever becomes of this process. The callable raises
+        ``Unavailable`` if it may not have arrived: then it is to be sent again, by ``report``. It is to be
+        called before this is called again.
+        """
+        keys = [self._keys.reports(shard), self._keys.permits(report.run_id), self._keys.leases(shard)]
+        connection = self._unread
+        if connection is None:
+            connection = self._unread = self._redis.connection_pool.get_connection()
+        try:
+            connection.send_command("EVALSHA", self._report.sha, 3, *keys, report.to_bytes(), report.token, 1, *ended)
+        except BaseException:
+            connection.disconnect()
+            raise
+        return translated(functools.partial(self._read_reply, connection))
+
+    def _read_reply(self, connection: Any) -> None:
+        try:
+            connection.read_response()
+        except NoScriptError as error:
+            raise Unavailable("Redis has forgotten its scripts") from error
+        except BaseException:
+            connection.disconnect()
+            raise
 
     @translated
     def append(self, shard: int, report: Report) -> None:

@@ -20,7 +20,7 @@ from engine.runtime.worker.batch import is_batch, run_batch
 from engine.runtime.worker.claiming import claimed, prepared
 from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.prefetching import read_ahead
-from engine.runtime.worker.reports import DeliveryReports
+from engine.runtime.worker.reports import DeliveryReports, Unread
 from engine.runtime.worker.segment import Segment
 from engine.runtime.worker.services import Services
 from engine.runtime.worker.starter import Starter
@@ -37,6 +37,7 @@ class Pipeline:
         self._observer: Observer | None = None
         self._took_up = False
         self._aside: Aside | None = None
+        self._unread: Unread | None = None
 
     def open(self, services: Services) -> None:
         """Take up work in this process, with connections of its own."""
@@ -61,6 +62,7 @@ class Pipeline:
         starter = Starter(services, work, secrets.token_hex(8), self._aside)
         ready = prepared(services, work, starter)
         held = claimed(services, work, starter, ready)
+        self._settle()
         ours = held.nodes
         if not ours and not held.then:
             return  # stale, doubled or revoked: the scheduler knows better
@@ -85,8 +87,15 @@ class Pipeline:
             if held.then:
                 failed += Segment(services, observer, reports, starter).follow(work, ended, held.then)
         reports.close()
+        self._unread = reports.unread
         if failed:
             raise AttemptFailed(_told(failed, len(ours)))
+
+    def _settle(self) -> None:
+        """No more than one report waits for its answer, and none while bodies run: by now it has come."""
+        unread, self._unread = self._unread, None
+        if unread is not None:
+            unread.settle()
 
 
 def _take(ended: NodeReport | None, reports: DeliveryReports, failed: list[NodeReport]) -> None:
