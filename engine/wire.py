@@ -200,6 +200,9 @@ class Delivery:
         Where the one body finds what was read ahead for it; ``None`` if nothing was.
     care
         How model calls are to be made, as ``engine.plan.care.Care`` reads it; ``None`` if nothing is said.
+    lasts_s
+        Seconds that all bodies are expected to take; ``None`` if unknown. It travels beside the message, for the
+        worker's main process, and no body knows it.
     """
 
     token: str
@@ -227,6 +230,7 @@ class Delivery:
     prefetch: Prefetch | None = None
     ahead: Ahead | None = None
     care: dict[str, Any] | None = None
+    lasts_s: float | None = None
 
     def parts(self) -> Iterator[tuple[Delivery, NodeCall]]:
         """Every node in the order in which they run, each with the delivery that it is of: this, or one of ``then``."""

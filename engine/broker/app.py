@@ -21,6 +21,9 @@ from settings import Settings
 DEFAULT_PRIORITY = 3
 """Middle of Redis' four steps (0 first, then 3, 6, 9), so that some work can go ahead of the rest."""
 
+LASTS = "lasts_s"
+"""Header of a message: seconds that its bodies are expected to take, all in all."""
+
 
 def make_app(settings: Settings, queues: Iterable[str] = ()) -> Celery:
     """The Celery app of this installation.
@@ -92,8 +95,9 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         # Its default turns in Celery 6. A second delivery is refused at claim; killing the child, which
         # may be on another task by then, would throw work away.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        # A message waits in Redis until a slot is free, so that a long body holds nobody hostage.
-        "worker_prefetch_multiplier": 1,
+        # A message waits in Redis until a slot is free, so that a long body holds nobody hostage; or is about to be,
+        # see ``early``, which decides it for prefork pools: with a multiplier of 1 Celery would refuse it.
+        "worker_prefetch_multiplier": 2,
         "worker_disable_prefetch": True,
         "worker_enable_prefetch_count_reduction": True,
         # The scheduler publishes again what was not claimed; its loop never blocks on a broker.

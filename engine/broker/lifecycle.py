@@ -20,6 +20,7 @@ from celery.worker import state
 from kombu.asynchronous import get_event_loop
 
 from engine.broker.closing import ClosesAtOnce
+from engine.broker.early import TakesUpEarly
 from engine.broker.events import EventsByTime
 from engine.broker.pool import PreforkPool
 
@@ -87,7 +88,7 @@ class WorkerProcess:
         self._beat_at = time.monotonic()
         self._killed: set[str] = set()
         self._connect()
-        app.steps["consumer"].update((EventsByTime, ClosesAtOnce))
+        app.steps["consumer"].update((EventsByTime, ClosesAtOnce, TakesUpEarly))
         self._worker = app.Worker(
             hostname=name,
             pool=PreforkPool if pool == "prefork" else pool,

@@ -15,10 +15,13 @@ from typing import Any
 from celery import signals
 from celery.concurrency.prefork import TaskPool
 
+from engine.broker.early import HandsOverAtOnce
+
 
 class PreforkPool(TaskPool):  # type: ignore[misc]  # celery has no types
     """A pool of processes that stops at once when it is idle."""
 
+    Pool = HandsOverAtOnce
     _pool: Any
 
     def on_start(self) -> None:

@@ -13,7 +13,7 @@ from celery import Celery
 from kombu.common import maybe_declare
 from kombu.exceptions import KombuError
 
-from engine.broker.app import DEFAULT_PRIORITY
+from engine.broker.app import DEFAULT_PRIORITY, LASTS
 from engine.errors import Unavailable, UsageError
 from engine.ids import node_key
 from engine.wire import Delivery, real_item
@@ -101,6 +101,8 @@ class CeleryPublisher:
             ignore_result=True,
             origin=self._origin,
         )
+        if delivery.lasts_s is not None:
+            message.headers[LASTS] = round(delivery.lasts_s, 4)
         # The queues were declared once for all messages: kombu would make a bound copy of one for each.
         amqp.send_task_message(
             producer, delivery.task, message, queue=delivery.queue, priority=priority, retry=False, declare=()

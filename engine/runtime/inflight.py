@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 
 import structlog
@@ -274,7 +275,9 @@ class Inflight:
         own = [call for placement, call in calls if placement.step_no == head_no]
         followers = [(placement.step_no, call) for placement, call in calls if placement.step_no != head_no]
         head = self._deliveries.make(run, row, own, head_no, self._world.new_token(), epoch, queue)
-        return self._deliveries.followed(head, run, row, followers) if followers else head
+        lasts_s = sum(run.active[placement.step_no, placement.item].estimate_s for placement, _ in calls)
+        whole = self._deliveries.followed(head, run, row, followers) if followers else head
+        return replace(whole, lasts_s=lasts_s)
 
     def _publish(self, epoch: str, made: list[tuple[Unsent, Delivery]]) -> None:
         if not made:
