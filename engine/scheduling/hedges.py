@@ -131,7 +131,7 @@ class Hedges:
             run = runs.get(run_id)
             if run is None or not _still_runs(run, no, item, straggler):
                 del self._stragglers[run_id, no, item]
-            elif run.state is RunState.RUNNING and len(launched) < most and self._tokens >= 1.0:
+            elif _goes_on(run) and len(launched) < most and self._tokens >= 1.0:
                 queue = _idle_queue(turn, run, no, room, busy)
                 if queue is not None:
                     del self._stragglers[run_id, no, item]
@@ -177,6 +177,11 @@ def _idle_queue(turn: Turn, run: LiveRun, no: int, room: Room, busy: set[str]) -
 def _in_a_segment(run: LiveRun, no: int) -> bool:
     """Whether the step's result is used in its own message, so that no other may take its place."""
     return run.steps[no].ahead or any(run.steps[child].ahead for child in run.step(no).children)
+
+
+def _goes_on(run: LiveRun) -> bool:
+    """Whether it spends as it likes: one that stops for money finishes what is paid, and a copy pays it twice."""
+    return run.state is RunState.RUNNING and not run.budget.stopped
 
 
 def _still_runs(run: LiveRun, no: int, item: int, straggler: Straggler) -> bool:

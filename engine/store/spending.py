@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from engine.costs.usage import Usage
 from engine.scheduling.records import AttemptKind, NodeState
 from engine.store.columns import ATTEMPT, DECISION, DUPLICATE, IS_TOP, LEDGER, NODE, RUN, STEP
 from engine.store.engines import Database
+from engine.store.hedged import Hedged, hedged
 from engine.store.reading import find_run_id
 
 CHILD_RUNS = "plan.run"
@@ -128,6 +129,7 @@ class Spending:
     bets: Mapping[str, Mapping[str, float]]
     duplicates: int
     duplicate_s: float
+    hedged: Hedged = field(default_factory=Hedged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ def spending(database: Database, scope: Scope) -> Spending:
             calls=_calls(connection, tree, scope), tries=_tries(connection, tree, scope),
             coordination=_coordination(connection, tree, scope), latency=_latency(connection, tree, scope),
             bets=_bets(connection, tree, scope), duplicates=int(duplicates), duplicate_s=float(duplicate_s or 0),
+            hedged=hedged(connection, tree, scope.since),
         )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from engine.scheduling.records import (
     RunState,
 )
 from engine.scheduling.snapshot import ChildOf
+from engine.store.hedged import Hedged
 from engine.store.journal import SqlJournal
 from engine.store.runs import RunStore
 from engine.store.spending import Paid, Scope, Spread, paid, spending
@@ -105,6 +106,24 @@ def test_attempts_tell_what_began_won_and_how_long_bodies_took(run_id: str, jour
         ("python.call", "primary"): (2, 1, 0, 1.0),
     }
     assert (found.duplicates, found.duplicate_s) == (1, 7.0)
+    assert found.hedged == Hedged(won=1, stopped=0, saved_s=4.0, wasted_s=4.0), "it ran to its end, and that was seen"
+
+
+def test_what_a_copy_won_over_a_body_that_was_stopped_is_a_lower_bound(
+    run_id: str, journal: SqlJournal, epoch: int
+) -> None:
+    copies = [Dispatched(run_id, 1, item, 2, AttemptKind.HEDGE, "io", NOW) for item in (0, 1)]
+    stopped = Duplicate(run_id, 1, 0, 1, Outcome.CANCELLED, "w1", NOW + 9, NOW + 1, NOW + 6)
+    journal.commit(0, epoch, [
+        dispatched(run_id, 1), dispatched(run_id, 1, 1), *copies,
+        ended(run_id, 1, 0, 2, at=NOW + 4), NodeFinished(run_id, 1, 0, NodeState.SUCCEEDED, 2, NOW + 4, "1"),
+        ended(run_id, 1, 0, 1, Outcome.CANCELLED, at=NOW + 4.5), stopped,
+        ended(run_id, 1, 1, 1, at=NOW + 3), NodeFinished(run_id, 1, 1, NodeState.SUCCEEDED, 1, NOW + 3, "1"),
+        ended(run_id, 1, 1, 2, Outcome.CANCELLED, at=NOW + 3),
+    ])  # fmt: skip
+    found = spending(journal.database, Scope(run=run_id)).hedged
+    assert (found.won, found.stopped, found.saved_s) == (1, 1, 2.0)
+    assert found.wasted_s == 2.5 + 1.0, "the one that was overtaken, and the copy that came second"
 
 
 def test_what_is_reported_together_is_coordinated_once(run_id: str, journal: SqlJournal, epoch: int) -> None:

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from engine.costs.money import nusd, usd
 from engine.costs.usage import Usage
+from engine.scheduling.records import AttemptKind
+from engine.store.hedged import Hedged
 from engine.store.spending import Calls, Spending, Tries
 
 Table = list[dict[str, Any]]
@@ -215,14 +217,21 @@ def _extras(found: Spending, rates: Rates) -> Table:
         rows.append({
             "kind": kind, "attempts": sum(tried.attempts for tried in made), "won": sum(tried.won for tried in made),
             "body_s": body_s, "usd": usd(rates.seconds_nusd(body_s)) + begun + _cost(calls.get(kind, [])),
-            "saved_s": told.get("saved_s"), "wasted_s": told.get("wasted_s"),
-        })  # fmt: skip
+            "saved_s": told.get("saved_s"), "wasted_s": told.get("wasted_s"), "saved_is": "as decided",
+        } | (_hedged(found.hedged) if kind == AttemptKind.HEDGE else {}))  # fmt: skip
     if found.duplicates:
         rows.append({
             "kind": "duplicate reports", "attempts": found.duplicates, "won": 0, "body_s": found.duplicate_s,
             "usd": usd(rates.seconds_nusd(found.duplicate_s)), "saved_s": None, "wasted_s": found.duplicate_s,
+            "saved_is": "",
         })  # fmt: skip
     return rows
+
+
+def _hedged(found: Hedged) -> dict[str, Any]:
+    """What copies won: a lower bound wherever the slower body was stopped before its end."""
+    saved_is = "at least" if found.stopped else "measured"
+    return {"saved_s": found.saved_s, "wasted_s": found.wasted_s, "saved_is": saved_is}
 
 
 def _shares(calls: list[Calls], key: Callable[[Calls], str], name: str) -> Table:

@@ -158,7 +158,7 @@ def _retries(data: Data) -> str:
 def _extras(data: Data) -> str:
     return _table(data["extras"], {
         "kind": str, "attempts": _count, "won": _count, "body_s": seconds, "usd": money, "saved_s": seconds,
-        "wasted_s": seconds,
+        "wasted_s": seconds, "saved_is": str,
     })  # fmt: skip
 
 

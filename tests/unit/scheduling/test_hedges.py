@@ -261,3 +261,14 @@ def test_another_scheduler_copies_a_straggler_anew() -> None:
     (second,) = world.copies()
     assert second.item == first.item
     assert second.attempt > first.attempt
+
+
+def test_a_run_that_stops_for_money_sends_no_copies() -> None:
+    world = World(step(0))
+    (own,) = world.send()
+    world.runs_for(own, 2 * USUAL_S)
+    run = world.core.runs["r"]
+    run.budget = replace(run.budget, stopped="the budget of this run is used up")
+    assert world.copies() == []
+    run.budget = replace(run.budget, stopped="")
+    assert len(world.copies()) == 1

@@ -10,6 +10,7 @@ import pytest
 from engine.api.report.figures import Rates, figures
 from engine.api.report.page import page
 from engine.costs.usage import Usage
+from engine.store.hedged import Hedged
 from engine.store.spending import Calls, Coordination, Spending, Spread, Tries
 
 RATES = Rates(worker_usd_per_h=3.6, call_usd={"http.get": 0.5})
@@ -85,10 +86,11 @@ def test_extras_tell_what_they_cost_and_won() -> None:
     hedge = replace(TRIED, kind="hedge", attempts=2, begun=2, won=1)
     found = told(
         tries=[hedge], calls=[replace(CALL, attempt_kind="hedge")], duplicates=1, duplicate_s=10.0,
-        bets={"speculate": {"saved_s": 3.0, "wasted_s": 1.0}},
+        bets={"speculate": {"saved_s": 3.0, "wasted_s": 1.0}}, hedged=Hedged(1, 1, 2.5, 0.5),
     )["extras"]  # fmt: skip
     rows = {row["kind"]: row for row in found}
-    assert (rows["hedge"]["won"], rows["hedge"]["usd"], rows["hedge"]["saved_s"]) == (1, 1 + 1 + 2, None)
+    assert (rows["hedge"]["won"], rows["hedge"]["usd"], rows["hedge"]["saved_s"]) == (1, 1 + 1 + 2, 2.5)
+    assert (rows["hedge"]["wasted_s"], rows["hedge"]["saved_is"]) == (0.5, "at least")
     assert (rows["speculative"]["saved_s"], rows["speculative"]["wasted_s"]) == (3.0, 1.0)
     assert rows["duplicate reports"]["usd"] == pytest.approx(0.01)
 
