@@ -157,6 +157,9 @@ class SimJournal:
     def learned(self, shard: int, known: int | None) -> Learned | None:
         return None if known == 0 else Learned(0, list(self.kinds.values()))
 
+    def rated(self) -> Sequence[LearnedRow]:
+        return ()  # nobody rates in a simulated world
+
     def keep_learned(
         self, shard: int, epoch: int, generation: int, rows: Sequence[LearnedRow], gone: Sequence[Key]
     ) -> bool:
