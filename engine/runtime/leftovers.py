@@ -87,6 +87,8 @@ def keep_ending(settings: Settings, stop: threading.Event) -> None:
                     leftovers.look()
             except FlywheelError as error:
                 log.debug("batches.not_looked_for", why=str(error))
+            except Exception:
+                log.exception("batches.look")  # a bug: what providers hold is to be looked for all the same
     finally:
         journal.close()
 

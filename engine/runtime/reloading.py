@@ -69,6 +69,8 @@ def keep_reloading(settings: Settings, stop: threading.Event) -> None:
                 kept = reloading.look() if revision(database) == HEAD else None
             except FlywheelError as error:
                 log.debug("cache.not_reloaded", why=str(error))
+            except Exception:
+                log.exception("cache.look")  # a bug: the next loss is to be noticed all the same
             else:
                 if kept:
                     log.info("cache.reloaded", entries=kept)

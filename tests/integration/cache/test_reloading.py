@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from engine.api import caching as operating
 from engine.cache.cache import Made
-from engine.runtime.reloading import Reloading
+from engine.runtime.reloading import Reloading, keep_reloading
 from engine.scheduling.records import Noted
 from engine.store.caching import overview
+from engine.store.columns import CACHE_ENTRY
 from engine.store.journal import SqlJournal
-from settings import Settings
+from settings import Settings, load
 from tests.integration.cache.conftest import Rig, key
+from tests.services.stack import until
 
 
 class Installation(Rig):
@@ -126,3 +131,33 @@ def test_what_is_invalidated_while_no_redis_runs_does_not_come_back(here: Instal
     assert operating.clear(database, None, "a") == 3
     here.server.flush()
     assert here.reloading.look() == 0
+
+
+def test_the_look_for_a_lost_redis_outlives_what_it_cannot_read(here: Installation, tmp_path: Path) -> None:
+    here.cache().fetch(key(), lambda: Made(1), tags=["t"])
+    here.commit()
+    _set_tags(here, "[")
+    here.server.flush()
+    database = f"sqlite:///{tmp_path}/flywheel.db"
+    settings = load(redis_url=here.server.url, namespace="t", database_url=database, home=tmp_path / "home")
+    stop = threading.Event()
+    looking = threading.Thread(target=keep_reloading, args=(settings, stop))
+    with capture_logs() as lines:
+        looking.start()
+        try:
+            until(lambda: lines or not looking.is_alive(), 20.0, "a look that fails")
+            _set_tags(here, '["t"]')
+            until(lambda: lines[-1:] == [_RELOADED] or not looking.is_alive(), 20.0, "the look after it")
+        finally:
+            stop.set()
+            looking.join()
+    assert lines[-1] == _RELOADED
+    assert lines[0]["log_level"] == "error", "a bug, and to be seen as one"
+
+
+_RELOADED = {"entries": 1, "event": "cache.reloaded", "log_level": "info"}
+
+
+def _set_tags(here: Installation, tags: str) -> None:
+    with here.journal.database.writing("say what an entry rests on") as connection:
+        connection.execute(update(CACHE_ENTRY).values(tags=tags))
