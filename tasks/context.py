@@ -121,6 +121,7 @@ def assemble(
     focus: list[str] | None = None,
     model: ModelId | None = None,
     summarise: bool = False,
+    goal: LongText = "",
 ) -> AssembledContext:
     """Put together what a model is to read about a question, within a budget of tokens.
 
@@ -145,6 +146,9 @@ def assemble(
         Whose tokens are counted; by default the step's.
     summarise
         Whether sources of over 2,000 tokens begin with a summary, which ``llm.summarise`` makes.
+    goal
+        What all questions are after: the pieces of ``sources`` that answer it best come with the shared part, the same
+        for all nodes, in up to a quarter of ``max_tokens``; what a question needs besides comes after them.
 
     Raises
     ------
@@ -170,7 +174,7 @@ def assemble(
     try:
         made = _assembler(context, name, model if summarise else None, summarise=summarise).assemble(
             question, own, max_tokens=max_tokens, tier=affordable, instructions=instructions, shared=common,
-            focus=focus or (), model=name,
+            focus=focus or (), model=name, goal=goal,
         )  # fmt: skip
     except UsageError as error:
         raise Permanent(str(error)) from error

@@ -1,9 +1,10 @@
 """Assembles what a model is given to read: the shared part first, then the pieces that matter, within a budget.
 
-The first message is the same bytes for every question with the same instructions, shared sources and budget: the
-providers' prompt caches then read it once for all workers of a run. A context begins with the best pieces only; a
-wider one repeats the narrower byte for byte before it adds to it. Sources are material: they are marked as such and
-cannot end their own mark. Does no input or output: who calls brings texts, and a callable that summarises.
+The first message is the same bytes for every question with the same instructions, shared sources, goal and budget: the
+providers' prompt caches then read it once for all workers of a run, and what one question needs besides comes after
+it. A context begins with the best pieces only; a wider one repeats the narrower byte for byte before it adds to it.
+Sources are material: they are marked as such and cannot end their own mark. Does no input or output: who calls brings
+texts, and a callable that summarises.
 """
 
 from __future__ import annotations
@@ -132,6 +133,7 @@ class Assembler:
         shared: Sequence[Source] = (),
         focus: Sequence[str] = (),
         model: str | None = None,
+        goal: str = "",
     ) -> Assembled:
         """Put a context together.
 
@@ -153,31 +155,42 @@ class Assembler:
             Symbols of source code to begin with.
         model
             Another than the assembler's.
+        goal
+            What all questions of a run are after: the pieces that answer it best are read by all workers, before
+            those that one question needs besides, in up to a quarter of ``max_tokens``.
 
         Raises
         ------
         UsageError
-            If instructions and question alone are over the budget.
+            If instructions and question alone, with what all share, are over the budget.
         """
         name = self.model if model is None else model
         stable = self._stable(instructions, shared, max_tokens, name)
+        common: tuple[Taken, ...] = ()
+        if goal:
+            stable, common = self._for_all(stable, self._candidates(goal, sources, focus, name), max_tokens, name)
         stable_tokens = _frame(stable, name)
         room = max_tokens - stable_tokens - _frame(question, name)
         if room < 0:
             least = max_tokens - room
             raise UsageError(f"instructions and question alone take {least:,} tokens, more than {max_tokens=:,}")
-        candidates = self._candidates(question, sources, focus, name)
+        known = {(each.source, each.first, each.text) for each in common}
+        candidates = [
+            each
+            for each in self._candidates(question, sources, focus, name)
+            if (each.piece.source, each.piece.first, each.piece.text) not in known
+        ]
         groups = _chosen(candidates, room, tier)
-        text, taken = _rendered(groups, question)
+        text, taken = _rendered(groups, question, len(common))
         while taken and _frame(text, name) > max_tokens - stable_tokens:
             last = max(group for group in range(len(groups)) if groups[group])
             groups[last].remove(min(groups[last], key=lambda each: each.score))
-            text, taken = _rendered(groups, question)
+            text, taken = _rendered(groups, question, len(common))
         messages = (Message("system", stable, stable=True), Message("user", text))
         kept = {id(each) for group in groups for each in group}
         left = [each for each in candidates if id(each) not in kept]
         return Assembled(
-            messages, taken, stable_tokens + _frame(text, name), stable_tokens, tokens.method(name), tier,
+            messages, (*common, *taken), stable_tokens + _frame(text, name), stable_tokens, tokens.method(name), tier,
             _wider(candidates, groups, room, tier), len(left), sum(each.tokens for each in left),
             hashlib.sha256(stable.encode("utf-8", "surrogatepass")).hexdigest()[:16],
         )  # fmt: skip
@@ -190,6 +203,16 @@ class Assembler:
             if _frame(block, model) <= max_tokens // 2:
                 head = block
         return head
+
+    @staticmethod
+    def _for_all(
+        stable: str, candidates: Sequence[_Candidate], max_tokens: int, model: str
+    ) -> tuple[str, tuple[Taken, ...]]:
+        """The shared part with the pieces that its goal needs: they depend on no question, nor on how long one is."""
+        room = min(max_tokens // 4, max_tokens // 2 - _frame(stable, model))
+        (group,) = _chosen(candidates, round(room / Tier.MINIMAL.room), Tier.MINIMAL)
+        text, taken = _rendered([group], "")
+        return (f"{stable}\n\n{text.rstrip()}" if group else stable), taken
 
     def _candidates(
         self, question: str, sources: Sequence[Source], focus: Sequence[str], model: str
@@ -251,15 +274,15 @@ def _wider(
     return next((Tier(each) for each in range(tier + 1, len(more)) if more[each]), None) if groups else None
 
 
-def _rendered(groups: Sequence[Sequence[_Candidate]], question: str) -> tuple[str, tuple[Taken, ...]]:
-    """The pieces tier by tier, each in the order of its sources, and the question behind them."""
+def _rendered(groups: Sequence[Sequence[_Candidate]], question: str, before: int = 0) -> tuple[str, tuple[Taken, ...]]:
+    """The pieces tier by tier, each in the order of its sources, and the question; ``before`` have marks already."""
     blocks: list[str] = []
     taken: list[Taken] = []
     for number, group in enumerate(groups):
         lines: list[str] = []
         source: str | None = None
         for each in sorted(group, key=lambda one: (one.piece.order, one.piece.first)):
-            piece, mark = each.piece, f"s{len(taken) + 1}"
+            piece, mark = each.piece, f"s{before + len(taken) + 1}"
             if piece.source != source:
                 lines += ["</source>"] * (source is not None) + [_opening(piece.source)]
                 source = piece.source

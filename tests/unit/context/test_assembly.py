@@ -67,6 +67,33 @@ def test_a_wider_context_begins_with_the_narrower(asked: list[str]) -> None:
         assert more.messages[-1].text.startswith(begin)
 
 
+@given(WORDS, WORDS, WORDS, SOURCES, st.integers(200, 3000), st.sampled_from(list(Tier)))
+@settings(deadline=None)
+def test_what_a_goal_needs_is_shared_whatever_is_asked_and_nothing_is_there_twice(
+    goal: str, one: str, other: str, sources: list[Source], room: int, tier: Tier
+) -> None:
+    made = []
+    for question in (one, other):
+        try:
+            made.append(Assembler(GPT).assemble(question, sources, max_tokens=room, tier=tier, goal=goal))
+        except UsageError:
+            return
+    assert made[0].messages[0] == made[1].messages[0]
+    for each in made:
+        assert each.tokens <= room
+        assert [piece.mark for piece in each.pieces] == [f"s{place}" for place in range(1, len(each.pieces) + 1)]
+
+
+def test_a_question_gets_its_own_pieces_after_those_of_the_goal() -> None:
+    asked = {"max_tokens": 2000, "goal": "When are refunds paid?"}
+    seats = Assembler(GPT).assemble("Where are seats chosen?", _topics(), **asked)
+    baggage = Assembler(GPT).assemble("What of baggage for gold members?", _topics(), **asked)
+    assert [[each.source for each in made.pieces] for made in (seats, baggage)] == [["0.md", "2.md"], ["0.md", "1.md"]]
+    assert TOPICS[0] in seats.messages[0].text and TOPICS[2] in seats.messages[1].text
+    same = Assembler(GPT).assemble("When are refunds paid?", _topics(), **asked)
+    assert same.pieces[0].source == "0.md" and TOPICS[0] not in same.messages[1].text
+
+
 def test_the_first_tier_has_what_answers_and_says_that_there_is_more() -> None:
     made = Assembler(GPT).assemble("When are refunds paid?", _topics(), max_tokens=2000)
     assert {each.source for each in made.pieces} == {"0.md"}
