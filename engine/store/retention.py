@@ -143,6 +143,9 @@ def _delete_run(database: Database, run_id: str) -> None:
     for child in below:
         _delete_run(database, child)
     with database.writing(f"delete run {run_id}") as connection:
+        if not database.sqlite:
+            # Millions of rows take longer than any other statement may; held back, they would stay for ever.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
         sum_up(connection, run_id)  # budgets of a month outlast a run of a week
         for each in (NODE, ATTEMPT, DUPLICATE, DECISION, LOG_LINE, LEDGER, OUTCOME, RATING):
             connection.execute(delete(each).where(each.c.run_id == run_id))

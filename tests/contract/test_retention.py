@@ -13,12 +13,13 @@ from engine.clock import SystemClock
 from engine.costs.entry import Entry
 from engine.errors import Conflict, NotFound, UsageError
 from engine.scheduling.records import NodeFinished, NodeState, Noted, RunChanged, RunState
-from engine.store import exporting
+from engine.store import engines, exporting
 from engine.store.columns import PLAN_VERSION, RUN
 from engine.store.journal import SqlJournal
 from engine.store.runs import RunStore
 from engine.store.tables import METADATA
 from tests.contract.samples import NOW, new_run, node_done
+from tests.services.postgres import Postgres
 
 DAY_S = 86_400.0
 
@@ -116,3 +117,20 @@ def test_the_last_run_of_a_plan_takes_the_plan_with_it(
 def test_an_export_leaves_out_no_table_of_a_run() -> None:
     exported = {RUN.name, PLAN_VERSION.name, *(each.name for each, _ in exporting.ORDER)}
     assert {name for name, table in METADATA.tables.items() if "run_id" in table.columns} <= exported
+
+
+def test_a_large_run_may_take_longer_to_delete_than_any_statement_else(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "STATEMENT_TIMEOUT_MS", 1000)
+    store = RunStore(postgres.new_database())
+    run_id = store.submit(new_run())[0]
+    slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.2); RETURN OLD; END'"
+    with store.database.writing("make its lines slow to delete") as connection:
+        connection.execute(text("INSERT INTO log_line VALUES (:run, 1, 0, 0, 1, 'told')"), {"run": run_id})
+        connection.exec_driver_sql(slow)
+        connection.exec_driver_sql("CREATE TRIGGER slow BEFORE DELETE ON log_line FOR EACH ROW EXECUTE FUNCTION slow()")
+        connection.exec_driver_sql("UPDATE run SET state = 'failed'")
+    store.delete(run_id)
+    assert store.list_runs() == []
+    store.close()
