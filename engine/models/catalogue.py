@@ -49,6 +49,8 @@ class Provider:
         Whether its host may be at an address that is not public.
     streaming, json_schema
         Whether it is asked for pieces, and given schemas.
+    stream_options, seed_name
+        Whether it is asked to tell a stream's usage, and what it calls a seed: some refuse words they do not know.
     own_api
         Whether it takes the newer arguments that compatible servers do not know.
     batches
@@ -66,6 +68,8 @@ class Provider:
     private: bool = False
     streaming: bool = True
     json_schema: bool = True
+    stream_options: bool = True
+    seed_name: str = "seed"
     own_api: bool = False
     batches: bool = False
     max_parallel: int = 16

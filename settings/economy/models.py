@@ -47,6 +47,14 @@ class ProviderSection(_Section):
         description="Whether it takes a JSON Schema for answers. None: as it ships, and yes for a new one. Without, "
         "the schema is told in words; answers are checked either way.",
     )
+    stream_options: bool | None = Field(
+        default=None,
+        description="Whether a stream's usage is asked for by `stream_options`. None: as it ships, and yes for a new "
+        "one. A server that refuses the word answers 400 or 422.",
+    )
+    seed_name: str | None = Field(
+        default=None, description="What it calls a seed. None: as it ships, and `seed` for a new one."
+    )
     batches: bool | None = Field(
         default=None,
         description="Whether it has a batch interface, at half the price within a day. None: as it ships, and no for a "

@@ -18,7 +18,8 @@ meets a schema that was asked for; else words made from the prompt. Where a mode
 seeded by (seed, model, prompt, how often it was asked) says whether it gets ``wrong(asked, right)`` instead, so that
 the same questions fail in every run. Usage is by its own tokeniser, words and signs, which is nobody else's; prefixes
 of at least ``prefix_min`` tokens are kept in blocks of ``prefix_block`` for each model and key, and told as
-``cached_tokens``. Latency is ``first_token_s`` and then ``tokens_per_s``. A call that the caller breaks off is billed
+``cached_tokens``. With ``strict`` it refuses arguments that it does not know, as Mistral's does.
+Latency is ``first_token_s`` and then ``tokens_per_s``. A call that the caller breaks off is billed
 for what was written. The engine never imports this.
 """
 
@@ -43,6 +44,9 @@ from tests.services.batches import SimulatedBatches
 
 _TOKEN = re.compile(r"\w+|[^\w\s]|\s+(?=\s)")
 _CHUNK_TOKENS = 8
+_MISTRALS = frozenset({"model", "messages", "max_tokens", "temperature", "stop", "stream", "random_seed",
+                       "response_format", "tools"})  # fmt: skip
+"""Arguments that Mistral's API takes of those that matter here; it refuses any other."""
 
 
 def tokens_of(text: str) -> list[str]:
@@ -163,9 +167,11 @@ class SimulatedModels:
         prefix_block: int = 128,
         keys: set[str] | None = None,
         name: str = "simulated",
+        strict: bool = False,
     ) -> None:
         self.models = dict(models or {"small": Simulated()})
         self.seed, self.answer, self.wrong, self.keys, self.name = seed, answer, wrong, keys, name
+        self.strict = strict
         self.fault_rates = dict(fault_rates or {})
         self.prefix_min, self.prefix_block = prefix_min, prefix_block
         self.recorded: dict[str, str] = {}
@@ -404,6 +410,10 @@ class _Handler(BaseHTTPRequestHandler):
             simulated.refused(asked, 404)
             self._refuse(404, f"no model {asked.model}")
             return
+        if simulated.strict and (unknown := sorted(body.keys() - _MISTRALS)):
+            simulated.refused(asked, 422)
+            self._refuse(422, f"Extra inputs are not permitted: {', '.join(unknown)}")
+            return
         fault = simulated.fault(asked)
         if fault is not None and fault.kind == "status":
             simulated.refused(asked, fault.status)
@@ -469,7 +479,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self._event(_frame(asked, "chat.completion.chunk", [last], None))
-        if (asked.body.get("stream_options") or {}).get("include_usage"):
+        if simulated.strict or (asked.body.get("stream_options") or {}).get("include_usage"):
             self._event(_frame(asked, "chat.completion.chunk", [], usage))
         self._chunk(b"data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")

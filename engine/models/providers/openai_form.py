@@ -60,9 +60,9 @@ class OpenAIForm:
             if not self._provider.streaming:
                 answered = self._openai.chat.completions.create(**arguments, timeout=timeout_of(progress))
                 return whole_reply(answered.model_dump(), progress)
-            stream = self._openai.chat.completions.create(
-                **arguments, stream=True, stream_options={"include_usage": True}, timeout=timeout_of(progress)
-            )
+            if self._provider.stream_options:
+                arguments["stream_options"] = {"include_usage": True}
+            stream = self._openai.chat.completions.create(**arguments, stream=True, timeout=timeout_of(progress))
             progress.abort_with(lambda: _shut(stream.response))
             with stream:
                 return _gathered(stream, progress, self._provider)
@@ -124,8 +124,10 @@ class OpenAIForm:
             ]  # fmt: skip
         if request.stop:
             arguments["stop"] = list(request.stop)
-        if request.seed is not None:
+        if request.seed is not None and self._provider.seed_name == "seed":
             arguments["seed"] = request.seed
+        elif request.seed is not None:
+            arguments["extra_body"] = {self._provider.seed_name: request.seed}
         if own and request.prefix_key:
             arguments["prompt_cache_key"] = request.prefix_key
         return arguments
@@ -154,7 +156,7 @@ def whole_reply(answered: Mapping[str, Any], progress: Progress) -> Reply:
     choice = (answered.get("choices") or [{}])[0]
     message = choice.get("message") or {}
     progress.used(answered.get("usage"))
-    progress.pieces.append(message.get("content") or message.get("refusal") or "")
+    progress.pieces.append(_text(message.get("content")) or message.get("refusal") or "")
     calls = [
         (call["id"], call["function"]["name"], call["function"]["arguments"])
         for call in message.get("tool_calls") or ()
@@ -171,7 +173,7 @@ def _gathered(stream: Any, progress: Progress, provider: Provider) -> Reply:
             progress.used(chunk.usage.model_dump())
         for choice in chunk.choices or ():
             refusal = getattr(choice.delta, "refusal", None)
-            progress.wrote(choice.delta.content or refusal or "")
+            progress.wrote(_text(choice.delta.content) or refusal or "")
             refuses = refuses or bool(refusal)
             finish = choice.finish_reason or finish
             for part in choice.delta.tool_calls or ():
@@ -183,6 +185,15 @@ def _gathered(stream: Any, progress: Progress, provider: Provider) -> Reply:
     if finish is None:  # the connection closed in good order, but the answer is not whole
         raise broken_off(provider)
     return _reply(progress, "content_filter" if refuses else finish, [tuple(calls[place]) for place in sorted(calls)])
+
+
+def _text(content: Any) -> str:
+    """What a model wrote; some send parts, of which those that are thoughts are no part of the answer."""
+    if not isinstance(content, list):
+        return content or ""
+    return "".join(
+        str(part.get("text", "")) for part in content if isinstance(part, dict) and part.get("type") == "text"
+    )
 
 
 def _reply(progress: Progress, finish: str | None, calls: Sequence[tuple[str, ...]]) -> Reply:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine.errors import Cancelled, Permanent, Retryable
+from engine.models.catalogue import Catalogue
 from engine.models.failures import InvalidAnswer
 from engine.models.request import Message, Request, Tool
 from tests.services.metered import Metered
@@ -294,3 +295,15 @@ def test_tools_are_declared_and_counted_in_what_is_reserved(server: SimulatedMod
     metered.models().ask(plain)
     metered.models().ask(question(tools=(Tool("look", "Looks it up.", {"type": "object"}),)))
     assert metered.reservations[1].tokens > metered.reservations[0].tokens + 1000
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_server_that_refuses_words_it_does_not_know_gets_its_own(opened: Opened, streaming: bool) -> None:
+    shipped = Catalogue().provider("mistral")
+    own = {"stream_options": shipped.stream_options, "seed_name": shipped.seed_name, "streaming": streaming}
+    with SimulatedModels(strict=True) as server:
+        metered = opened(server.economy(**own))
+        metered.models().ask(question(seed=3, schema=SCHEMA, stop=("END",), prefix_key="run"))
+        assert metered.ledger[0].settled and metered.cost_nusd == server.billed_nusd() > 0
+        with pytest.raises(Permanent, match="422: Extra inputs are not permitted: seed"):
+            opened(server.economy()).models().ask(question(seed=3))
