@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Table, bindparam, func, select
+from sqlalchemy import Table, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
-from engine.store.direct import Row, change_each
+from engine.store.direct import Door, Row, change, change_each, driver
 
 
 def insert_many(dialect: str, into: Table) -> sqlite.Insert | postgresql.Insert:
@@ -24,9 +24,9 @@ def insert_many(dialect: str, into: Table) -> sqlite.Insert | postgresql.Insert:
     return postgresql.insert(into).from_select([column.name for column in into.columns], select(*arrays))
 
 
-def insert_rows(connection: Connection, statement: Insert, rows: Sequence[Row]) -> None:
+def insert_rows(door: Door, statement: Insert, rows: Sequence[Row]) -> None:
     """Execute an insert made of ``insert_many`` for all of ``rows``, each of which has every column."""
-    if connection.dialect.name == "sqlite":
-        change_each(connection, statement, rows)
+    if driver(door) is not None:
+        change_each(door, statement, rows)
     else:
-        connection.execute(statement, {name: [row[name] for row in rows] for name in rows[0]})
+        change(door, statement, {name: [row[name] for row in rows] for name in rows[0]})

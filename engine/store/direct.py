@@ -1,8 +1,9 @@
 """Statements that are made once and run often: on SQLite they go to the driver itself.
 
 SQLAlchemy's way from a statement to its rows costs ten times what SQLite does for it, and a run of one node
-has a dozen such ways in a row. So a statement is turned into SQLite's text once and handed to the driver of
-the connection whose transaction is open. Opens no transaction; on Postgres all is as always.
+has a dozen such ways in a row. So a statement is turned into SQLite's text once and handed to the driver: of
+SQLAlchemy's connection whose transaction is open, or of a door that ``Database`` opened for such statements
+only. Opens no transaction; on Postgres all is as always.
 """
 
 from __future__ import annotations
@@ -15,42 +16,51 @@ from operator import itemgetter
 from typing import Any, cast
 
 from sqlalchemy import Connection, Select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.sql.dml import Insert, Update
 
 Row = Mapping[str, Any]
 Statement = Select[Any] | Insert | Update
+Door = Connection | sqlite3.Connection
+"""Whatever such statements go through; the driver's own connection only on SQLite."""
 
 
-def find(connection: Connection, statement: Statement, parameters: Row) -> Sequence[Any]:
+def find(door: Door, statement: Statement, parameters: Row) -> Sequence[Any]:
     """The rows that ``statement`` gives, which is made once and kept; those of a select have names."""
-    if connection.dialect.name != "sqlite":
-        return connection.execute(statement, dict(parameters)).all()
+    if (own := driver(door)) is None:
+        return cast(Connection, door).execute(statement, dict(parameters)).all()
     text, values, named = _sqlite_form(statement)
-    rows = driver(connection).execute(text, values(parameters)).fetchall()
+    rows = own.execute(text, values(parameters)).fetchall()
     return rows if named is None else [named(row) for row in rows]
 
 
-def change(connection: Connection, statement: Insert | Update, parameters: Row) -> int:
+def change(door: Door, statement: Insert | Update, parameters: Row) -> int:
     """How many rows ``statement`` changed, which is made once and kept."""
-    if connection.dialect.name != "sqlite":
-        return connection.execute(statement, dict(parameters)).rowcount
+    if (own := driver(door)) is None:
+        return cast(Connection, door).execute(statement, dict(parameters)).rowcount
     text, values, _ = _sqlite_form(statement)
-    return driver(connection).execute(text, values(parameters)).rowcount
+    return own.execute(text, values(parameters)).rowcount
 
 
-def change_each(connection: Connection, statement: Insert | Update, rows: Sequence[Row]) -> None:
+def change_each(door: Door, statement: Insert | Update, rows: Sequence[Row]) -> None:
     """Execute ``statement``, which is made once and kept, for each of ``rows``: its parameters by name."""
-    if connection.dialect.name != "sqlite":
-        connection.execute(statement, [dict(row) for row in rows])
+    if (own := driver(door)) is None:
+        cast(Connection, door).execute(statement, [dict(row) for row in rows])
         return
     text, values, _ = _sqlite_form(statement)
-    driver(connection).executemany(text, [values(row) for row in rows])
+    own.executemany(text, [values(row) for row in rows])
 
 
-def driver(connection: Connection) -> sqlite3.Connection:
-    """SQLite's own connection under one of SQLAlchemy's, for statements within its open transaction."""
-    return cast(sqlite3.Connection, connection.connection.driver_connection)
+def driver(door: Door) -> sqlite3.Connection | None:
+    """SQLite's own connection, in whose transaction statements go; ``None`` on Postgres."""
+    if isinstance(door, sqlite3.Connection):
+        return door
+    return cast(sqlite3.Connection, door.connection.driver_connection) if door.dialect.name == "sqlite" else None
+
+
+def dialect_of(door: Door) -> str:
+    """``sqlite`` or ``postgresql``."""
+    return "sqlite" if isinstance(door, sqlite3.Connection) else door.dialect.name
 
 
 @cache
@@ -59,7 +69,7 @@ def _sqlite_form(statement: Statement) -> tuple[str, Callable[[Row], tuple[Any, 
 
     No type has to be converted: numbers, text and truth values are the driver's own.
     """
-    compiled = statement.compile(dialect=sqlite.dialect())
+    compiled = statement.compile(dialect=SQLiteDialect(paramstyle="qmark"))
     names = compiled.positiontup or []
     named = None
     if isinstance(statement, Select):

@@ -1,7 +1,8 @@
 """Connections to SQLite and Postgres, and the one place where their errors become ours.
 
 A ``Database`` has two SQLAlchemy engines: ``writing()`` and ``reading()`` hand out a connection with
-a transaction open, and commit it when the block ends well. No other module opens a connection.
+a transaction open, and commit it when the block ends well; ``changing()`` and ``look_up()`` are for what
+runs often. No other module opens a connection.
 
 References
 ----------
@@ -15,17 +16,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Connection, Engine, event, exc, literal_column
+from sqlalchemy import ColumnElement, Connection, Engine, Select, event, exc, literal_column
 from sqlalchemy.pool import NullPool
 
 from engine.errors import Unavailable, UsageError
-from engine.store.direct import driver
+from engine.store.direct import Door, Row, find
 
 BUSY_TIMEOUT_MS = 30_000
 """How long a SQLite writer waits for another process's; past it the write is ``Unavailable``."""
@@ -90,6 +91,27 @@ class Database:
         """A transaction that only reads, and sees one state of the database on SQLite."""
         with translated(doing, self.file), self._read.begin() as connection:
             yield connection
+
+    @contextmanager
+    def changing(self, doing: str) -> Iterator[Door]:
+        """As ``writing``, for statements of ``direct`` alone; on SQLite past SQLAlchemy, which costs as much again."""
+        if not self.sqlite:
+            with self.writing(doing) as connection:
+                yield connection
+            return
+        with translated(doing, self.file), closing(self._write.raw_connection()) as pooled:
+            own = cast(sqlite3.Connection, pooled.driver_connection)
+            own.execute("BEGIN IMMEDIATE")
+            yield own
+            own.commit()  # what does not come here is rolled back as the connection goes back to its pool
+
+    def look_up(self, doing: str, statement: Select[Any], parameters: Row) -> Sequence[Any]:
+        """What one statement of ``direct`` finds, which sees one state of the database."""
+        if not self.sqlite:
+            with self.reading(doing) as connection:
+                return find(connection, statement, parameters)
+        with translated(doing, self.file), closing(self._read.raw_connection()) as pooled:
+            return find(cast(sqlite3.Connection, pooled.driver_connection), statement, parameters)
 
     def close(self) -> None:
         """Close every connection. The database opens new ones if it is used again."""
@@ -216,11 +238,11 @@ def _prepare(connection: sqlite3.Connection, *pragmas: str) -> None:
 
 def _begin_immediately(connection: Connection) -> None:
     # On the driver's connection, here and below: it goes before every transaction (see ``direct``).
-    driver(connection).execute("BEGIN IMMEDIATE")
+    cast(sqlite3.Connection, connection.connection.driver_connection).execute("BEGIN IMMEDIATE")
 
 
 def _begin(connection: Connection) -> None:
-    driver(connection).execute("BEGIN")
+    cast(sqlite3.Connection, connection.connection.driver_connection).execute("BEGIN")
 
 
 def _remedy(error: exc.DatabaseError | sqlite3.Error, file: str | None) -> str:

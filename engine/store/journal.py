@@ -58,9 +58,9 @@ class SqlJournal:
         """
         numbers = self._arrivals.number(records)
         batch = Batch(records, numbers)
-        with self.database.writing(f"commit {len(records)} records to shard {shard}") as connection:
-            leases.check_fence(connection, shard, epoch)
-            batch.write(connection)
+        with self.database.changing(f"commit {len(records)} records to shard {shard}") as door:
+            leases.check_fence(door, shard, epoch)
+            batch.write(door)
         self._arrivals.committed(numbers)
 
     def unfinished_runs(self, shard: int, known: Collection[str]) -> Sequence[RunRow]:

@@ -6,12 +6,12 @@ count. So a scheduler that was frozen past its lease can do no harm when it wake
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, or_, update
+from sqlalchemy import bindparam, or_, update
 
 from engine.errors import Fenced
 from engine.store.columns import SHARD
 from engine.store.dialects import insert_for
-from engine.store.direct import change
+from engine.store.direct import Door, change
 from engine.store.engines import Database
 
 _IMPLAUSIBLE = 10
@@ -58,9 +58,9 @@ def release(database: Database, shard: int, epoch: int) -> None:
         connection.execute(held.values(lease_until=0.0))
 
 
-def check_fence(connection: Connection, shard: int, epoch: int) -> None:
+def check_fence(door: Door, shard: int, epoch: int) -> None:
     """Raise ``Fenced`` unless ``epoch`` is the shard's; holds the row, so that nobody takes over meanwhile."""
-    if change(connection, _HELD, {"b_shard": shard, "b_epoch": epoch}) == 0:
+    if change(door, _HELD, {"b_shard": shard, "b_epoch": epoch}) == 0:
         raise fenced(shard, epoch)
 
 

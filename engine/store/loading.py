@@ -13,7 +13,6 @@ from engine.runtime.ports import AttemptRow, ChildEnd, ChildOf, CommandRow, RunR
 from engine.scheduling.records import PARTIAL_NODE, AttemptKind, NodeState, RunState, StepState
 from engine.scheduling.snapshot import ExtraRow
 from engine.store.columns import NOT_FINAL, PLAN_VERSION
-from engine.store.direct import find
 from engine.store.engines import Database
 from engine.store.writing import ATTEMPT, COMMAND, NODE, RUN, STEP
 from engine.wire import Outcome
@@ -51,8 +50,7 @@ def new_run(database: Database, shard: int, run_id: str) -> RunSnapshot | None:
     A pending run was never taken up, so that no attempt of it is stored; rows of steps that have ended and
     of nodes are what it takes over from an earlier one.
     """
-    with database.reading(f"read run {run_id}") as connection:
-        found = find(connection, _NEW_RUN, {"run_id": run_id, "shard": shard})
+    found = database.look_up(f"read run {run_id}", _NEW_RUN, {"run_id": run_id, "shard": shard})
     return RunSnapshot(_run_row(found[0]), [], [], [], []) if found else None
 
 

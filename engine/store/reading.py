@@ -75,9 +75,9 @@ def get(database: Database, name: str) -> RunView:
 
 def get_with_outputs(database: Database, name: str) -> tuple[RunView, Value | None]:
     """One run, and its outputs, still packed, once it ended with some. Raises ``NotFound``."""
-    with database.reading(f"read run {name}") as connection:
-        rows = find(connection, _ONE_RUN, {"run_id": name})
-        if not rows:
+    rows = database.look_up(f"read run {name}", _ONE_RUN, {"run_id": name})
+    if not rows:
+        with database.reading(f"read run {name}") as connection:
             rows = find(connection, _ONE_RUN, {"run_id": find_run_id(connection, name)})
     outputs = rows[0].outputs
     return _one(rows), None if outputs is None else orjson.loads(outputs)

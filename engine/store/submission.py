@@ -14,7 +14,7 @@ from engine.errors import Conflict, NotFound, UsageError
 from engine.scheduling.records import RunState, StepState
 from engine.store.columns import COMMAND, PLAN_VERSION, RUN, RUN_TAG, STEP
 from engine.store.dialects import insert_for, storable
-from engine.store.direct import change_each, find
+from engine.store.direct import Door, change, change_each, dialect_of, find
 from engine.store.engines import Database
 from engine.store.reuse import Reuse, take_over
 
@@ -88,17 +88,26 @@ def submit(database: Database, run: NewRun) -> tuple[str, bool]:
         A label would not fit a list, a log line or the database.
     """
     _check_labels(run)
-    with database.writing(f"submit run {run.id}") as connection:
-        store_plan(connection, run.plan, run.plan_source, run.created_at)
-        # The unique constraint decides between processes that submit at the same moment.
-        if not find(connection, _new_run(connection.dialect.name, _KEY), _run_row(run)):
-            return _earlier(connection, run), False
-        if run.plan.steps:
-            change_each(connection, _NEW_STEPS, _step_rows(run))
-        if run.reuse is not None:
+    doing = f"submit run {run.id}"
+    if run.reuse is None:
+        with database.changing(doing) as door:
+            return _store(door, run)
+    with database.writing(doing) as connection:
+        stored, is_new = _store(connection, run)
+        if is_new:
             take_over(connection, run.id, run.reuse, run.created_at)
-        if run.tags:
-            connection.execute(insert(RUN_TAG), [{"tag": tag, "run_id": run.id} for tag in sorted(set(run.tags))])
+        return stored, is_new
+
+
+def _store(door: Door, run: NewRun) -> tuple[str, bool]:
+    store_plan(door, run.plan, run.plan_source, run.created_at)
+    # The unique constraint decides between processes that submit at the same moment.
+    if not find(door, _new_run(dialect_of(door), _KEY), _run_row(run)):
+        return _earlier(door, run), False
+    if run.plan.steps:
+        change_each(door, _NEW_STEPS, _step_rows(run))
+    if run.tags:
+        change_each(door, _NEW_TAGS, [{"tag": tag, "run_id": run.id} for tag in sorted(set(run.tags))])
     return run.id, True
 
 
@@ -114,15 +123,15 @@ def _check_labels(run: NewRun) -> None:
         raise UsageError(f"priority {run.priority} must be between -{PRIORITY_MAX} and {PRIORITY_MAX}")
 
 
-def store_plan(connection: Connection, plan: CompiledPlan, source: Mapping[str, Any], at: float) -> None:
+def store_plan(door: Door, plan: CompiledPlan, source: Mapping[str, Any], at: float) -> None:
     """Store a plan unless it is stored already."""
-    if find(connection, _HELD_PLAN, {"version": plan.version}):
+    if find(door, _HELD_PLAN, {"version": plan.version}):
         return
     row = {
         "version": plan.version, "name": plan.name, "source": orjson.dumps(source).decode(), "created_at": at,
     }  # fmt: skip
-    connection.execute(insert_for(connection.dialect.name, PLAN_VERSION).values(row).on_conflict_do_nothing())
-    connection.execute(_HELD_PLAN, {"version": plan.version})
+    change(door, _new_plan(dialect_of(door)), row)
+    find(door, _HELD_PLAN, {"version": plan.version})
 
 
 def start_children(connection: Connection, shard: int, children: Sequence[NewChild]) -> None:
@@ -170,6 +179,7 @@ _KEY = ("tenant", "idempotency_key")
 
 # Built once, as what goes before is: making a statement costs several times what running it does.
 _NEW_STEPS = insert(STEP)
+_NEW_TAGS = insert(RUN_TAG)
 _NO_RUN: dict[str, Any] = dict.fromkeys(RUN.c.keys())
 _NO_STEP: dict[str, Any] = dict.fromkeys(STEP.c.keys())
 _HELD_PLAN = (  # until the commit, so that ``retention`` cannot delete the plan in between (Postgres)
@@ -177,6 +187,14 @@ _HELD_PLAN = (  # until the commit, so that ``retention`` cannot delete the plan
     .where(PLAN_VERSION.c.version == bindparam("version"))
     .with_for_update(read=True, key_share=True)
 )
+_OF_KEY = select(RUN.c.id, RUN.c.plan_version, RUN.c.inputs).where(
+    RUN.c.tenant == bindparam("tenant"), RUN.c.idempotency_key == bindparam("key")
+)
+
+
+@cache
+def _new_plan(dialect: str) -> Insert:
+    return insert_for(dialect, PLAN_VERSION).on_conflict_do_nothing()
 
 
 @cache
@@ -185,9 +203,8 @@ def _new_run(dialect: str, unique: tuple[str, ...]) -> Insert:
     return insert_for(dialect, RUN).on_conflict_do_nothing(index_elements=unique).returning(RUN.c.id)
 
 
-def _earlier(connection: Connection, run: NewRun) -> str:
-    same_key = (RUN.c.tenant == run.tenant, RUN.c.idempotency_key == run.idempotency_key)
-    earlier = connection.execute(select(RUN.c.id, RUN.c.plan_version, RUN.c.inputs).where(*same_key)).one()
+def _earlier(door: Door, run: NewRun) -> str:
+    (earlier,) = find(door, _OF_KEY, {"tenant": run.tenant, "key": run.idempotency_key})
     for what, is_other in (
         ("another plan", earlier.plan_version != run.plan.version),
         ("other inputs", orjson.loads(earlier.inputs) != orjson.loads(run.inputs)),

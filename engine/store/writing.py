@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, false, func, true, update
+from sqlalchemy import ColumnElement, Table, bindparam, case, false, func, true, update
 from sqlalchemy.sql.dml import Insert, Update
 
 from engine.scheduling.records import (
@@ -40,7 +40,7 @@ from engine.store import tables
 from engine.store.arrivals import Numbers
 from engine.store.bulk import insert_many, insert_rows
 from engine.store.dialects import storable
-from engine.store.direct import change_each
+from engine.store.direct import Door, change_each, dialect_of
 from engine.store.notes import KINDS, rows_of
 from engine.store.tables import table
 from engine.wire import ErrorInfo
@@ -77,18 +77,18 @@ class Batch:
         for record in records:
             _FOLD[type(record)](self, record)
 
-    def write(self, connection: Connection) -> None:
-        """Write every row with the connection's transaction, in bulk."""
-        dialect = connection.dialect.name
+    def write(self, door: Door) -> None:
+        """Write every row with the door's transaction, in bulk."""
+        dialect = dialect_of(door)
         changed: dict[str, Mapping[Any, Row]] = {"runs": self.runs, "permits": self.permits, "steps": self.steps}
         changed["budgets"] = self.budgets
         for name, rows in changed.items():
             if rows:
-                change_each(connection, _UPDATES[name], list(rows.values()))
+                change_each(door, _UPDATES[name], list(rows.values()))
         if self.commands:
-            change_each(connection, _UPDATES["commands"], self.commands)
+            change_each(door, _UPDATES["commands"], self.commands)
         for kind, noted in self.notes.items():
-            insert_rows(connection, _note_statement(kind, dialect), list(noted.values()))
+            insert_rows(door, _note_statement(kind, dialect), list(noted.values()))
         for name, added in (
             ("attempts", list(self.attempts.values())),
             ("nodes", self.nodes),
@@ -97,7 +97,7 @@ class Batch:
             ("log_lines", self.log_lines),
         ):
             if added:
-                insert_rows(connection, _INSERTS[dialect][name], added)
+                insert_rows(door, _INSERTS[dialect][name], added)
 
     def _run_changed(self, record: RunChanged) -> None:
         earlier = self.runs.get(record.run_id, {})

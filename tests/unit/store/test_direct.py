@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import bindparam, insert, select, text, update
 
 from engine.errors import Unavailable
-from engine.store.columns import SHARD
+from engine.store.columns import SHARD, STEP
 from engine.store.direct import change, change_each, find
 from engine.store.engines import Database
 
@@ -63,3 +63,17 @@ def test_a_file_that_is_no_database_is_named_with_what_to_do(database: Database)
     Path(database.file).write_bytes(b"no database" * 1000)
     with pytest.raises(Unavailable, match="is damaged"), database.reading("read") as connection:
         find(connection, _ALL, {"below": 2})
+
+
+def test_what_goes_past_sqlalchemy_is_committed_whole_or_not_at_all(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError), database.changing("change and fail") as door:
+        assert change(door, _TAKEN, {"b_shard": 1}) == 1
+        raise ZeroDivisionError
+    with database.changing("change") as door:
+        assert change(door, _TAKEN, {"b_shard": 2}) == 1
+    assert [row.owner for row in database.look_up("look", _ALL, {"below": 2})] == ["o0", "o1", "me"]
+
+
+def test_a_look_that_fails_says_what_it_was_for(database: Database) -> None:
+    with pytest.raises(Unavailable, match="look: the database cannot serve: no such table"):
+        database.look_up("look", select(STEP.c.path).where(STEP.c.run_id == bindparam("run")), {"run": "r"})
