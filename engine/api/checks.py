@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from engine.errors import FlywheelError
 from settings import Settings, mask_url
+from settings.errors import SettingsError
 
 _SKEW_WARN_S, _SKEW_FAIL_S = 1.0, 30.0
 _SPACE_WARN_BYTES, _SPACE_FAIL_BYTES = 2 * 1024**3, 100 * 1024**2
@@ -163,6 +164,20 @@ def code_findings(settings: Settings, url: str | None) -> Iterator[Finding]:
         yield Finding("worker code", Status.WARN, f"other code than here on {', '.join(others[:5])}", RESTART)
     else:
         yield Finding("worker code", Status.OK, "as here")
+
+
+def economy_findings(settings: Settings) -> Iterator[Finding]:
+    """The file of prices, budgets and models holds; nothing is said where there is none."""
+    if settings.economy is None:
+        return
+    from settings.economy import load_economy  # lazy: most installations have no such file
+
+    try:
+        load_economy(settings.economy)
+    except SettingsError as error:
+        yield Finding("economy", Status.FAIL, str(error).replace("\n", "; "), "mend the file; docs/economy.md")
+    else:
+        yield Finding("economy", Status.OK, f"{settings.economy} holds")
 
 
 def plan_findings(settings: Settings) -> Iterator[Finding]:

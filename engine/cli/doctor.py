@@ -68,6 +68,7 @@ def _findings(settings: Settings, timeout_s: float, canary: bool) -> Iterator[Fi
     yield from checks.redis_findings(settings, url)
     yield from checks.artefact_findings(settings)
     yield from checks.code_findings(settings, url)
+    yield from checks.economy_findings(settings)
     yield from checks.plan_findings(settings)
     if database[0].status == "FAIL":
         return

@@ -11,10 +11,14 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from engine.errors import UsageError
 
 FORMATS = ("table", "json", "jsonl", "yaml", "csv")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,6 +77,15 @@ def print_one(data: Mapping[str, Any], output: str, schema: str, table: Callable
         width = max(map(len, data), default=0)
         for key, value in data.items():
             _echo(f"{key:<{width}}  {cell(value)}")
+
+
+@contextmanager
+def to_file(file: Path) -> Iterator[None]:
+    """Turn what forbids writing ``file``, which the user named, into their error; a full device stays one."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, err: bool = False) -> None:

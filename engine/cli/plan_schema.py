@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from engine.cli.output import to_file
 from engine.cli.session import Session
-from engine.errors import UsageError
 
 
 @click.command()
@@ -41,8 +41,6 @@ def schema(session: Session, tasks: bool, file: Path | None) -> None:
     if file is None:
         click.echo(text, nl=False)
         return
-    try:
+    with to_file(file):
         file.write_text(text, "utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror}") from error
     click.echo(f"wrote {file}", err=True)

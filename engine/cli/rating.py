@@ -42,6 +42,8 @@ def rate(session: Session, run: str, said: tuple[str, ...], note: str, output: s
         step_no = item = None
         if where is not None:
             step, item = locate(client.store, found.id, where)
+            if step.fanned and item is None:
+                raise UsageError(f"{where} is a fan-out: name one of its nodes, such as {where}[0]")
             step_no, item = step.step_no, item or 0
         view = store(client.store.database, found.id, score, time.time(), step_no=step_no, item=item, note=note)
     data = {"run": found.id, "node": where, "score": view.score, "note": view.note}
@@ -76,11 +78,10 @@ def rating_rows(store: RunStore, run_id: str) -> list[dict[str, Any]]:
 
 def rating_lines(rows: list[dict[str, Any]]) -> list[str]:
     """Such as ``rated    0.8 (right, but long); sort[17] 0``."""
-    told = [
-        " ".join(part for part in (row["node"] or "", f"{row['score']:g}", f"({row['note']})" if row["note"] else "")
-                 if part)
-        for row in rows[:10]
-    ]  # fmt: skip
+    told = []
+    for row in rows[:10]:
+        note = " ".join(row["note"].split())  # of one line, as all the rest
+        told.append(" ".join(part for part in (row["node"], f"{row['score']:g}", note and f"({note})") if part))
     return [f"rated    {'; '.join(told)}"] if told else []
 
 

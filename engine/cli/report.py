@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.names import PLAN, RUN
-from engine.cli.output import output_option, print_one, print_table
+from engine.cli.output import output_option, print_one, print_table, to_file
 from engine.cli.session import Session
 from engine.cli.times import parse_span, stamp
 from engine.errors import UsageError
@@ -58,7 +58,8 @@ def report(
     if page is not None:
         from engine.api.report.page import page as drawn
 
-        page.write_text(drawn(f"Flywheel: {title}", data), "utf-8")
+        with to_file(page):
+            page.write_text(drawn(f"Flywheel: {title}", data), "utf-8")
         click.echo(f"wrote {page}", err=True)
         if output == "table":
             return
@@ -86,7 +87,7 @@ def _print(title: str, data: Mapping[str, Any]) -> None:
     def tables(name: str, rows: Sequence[Mapping[str, Any]], **forms: Callable[[Any], str]) -> None:
         if rows:
             click.echo(f"\n{name}")
-            print_table([{key: forms.get(key, _plain)(value) for key, value in row.items()} for row in rows])
+            print_table([dict(_told(key, value, forms) for key, value in row.items()) for row in rows])
 
     tables("models", data["models"], usd=money, share=part, saved_usd=money, prompt_cache_share=part)
     tables("tokens", data["tokens"], usd=money)
@@ -104,6 +105,11 @@ def _print(title: str, data: Mapping[str, Any]) -> None:
         wasted_s=seconds,
     )
     click.echo(f"\nprices: {data['prices']}", err=True)
+
+
+def _told(key: str, value: Any, forms: Mapping[str, Callable[[Any], str]]) -> tuple[str, str]:
+    """A column and what is in it. A time that tells its unit, such as ``12 ms``, is under no name of another one."""
+    return key.removesuffix("_s") if key in forms else key, forms.get(key, _plain)(value)
 
 
 def _plain(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import IO
 import click
 import orjson
 
+from engine.cli.output import to_file
 from engine.cli.session import Session
 
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
@@ -37,7 +38,7 @@ def results(session: Session, run: str, target: Path | None, errors: Path | None
         errors = target.with_suffix(".errors.jsonl")
     good = bad = 0
     with session.client() as client, ExitStack() as files:
-        out: IO[bytes] = sys.stdout.buffer if target is None else files.enter_context(target.open("wb"))
+        out: IO[bytes] = sys.stdout.buffer if target is None else files.enter_context(_opened(target))
         log: IO[bytes] | None = None
         for result in item_results(client, run):
             if result.state == "succeeded":
@@ -46,8 +47,13 @@ def results(session: Session, run: str, target: Path | None, errors: Path | None
                 continue
             bad += 1
             if errors is not None:
-                log = log or files.enter_context(errors.open("wb"))
+                log = log or files.enter_context(_opened(errors))
                 line = {"index": result.index, "state": result.state, "error": result.error, "item": result.item}
                 log.write(orjson.dumps(line) + b"\n")
     where = f", {bad} without: {errors}" if bad and errors is not None else f", {bad} without" if bad else ""
     click.echo(f"{good} results{where}", err=True)
+
+
+def _opened(file: Path) -> IO[bytes]:
+    with to_file(file):
+        return file.open("wb")

@@ -58,6 +58,23 @@ def test_all_runs_since_a_time_make_a_page_that_stands_alone(settings: Settings,
     assert "http" not in text
 
 
+def test_a_page_that_cannot_be_written_is_the_users_error(settings: Settings, run_id: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot write .*none.*No such file"):
+        call(settings, "report", run_id, "--html", str(tmp_path / "none" / "report.html"))
+
+
+def test_times_are_told_with_their_unit_and_under_no_other(settings: Settings, run_id: str) -> None:
+    told = call(settings, "report", run_id).output
+    assert "P50" in told and "P50_S" not in told and "SAVED_USD" in told
+
+
+def test_a_fan_out_is_not_rated_as_a_whole_and_a_note_is_shown_on_one_line(settings: Settings, run_id: str) -> None:
+    with pytest.raises(UsageError, match=r"inspect is a fan-out: name one .*inspect\[0\]"):
+        call(settings, "runs", "rate", run_id, "inspect", "0.5")
+    assert call(settings, "runs", "rate", run_id, "0.5", "--note", "right,\n but long").exit_code == 0
+    assert "rated    0.5 (right, but long)" in call(settings, "runs", "show", run_id).output
+
+
 def test_a_run_is_shown_with_its_cost_where_anything_was_spent(settings: Settings, run_id: str) -> None:
     assert "cost     $0.003 for 1 call, 1 from caches; saved $0.002" in call(settings, "runs", "show", run_id).output
     told = json.loads(call(settings, "runs", "show", "@last", "--json").output)
