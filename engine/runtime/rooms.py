@@ -24,6 +24,7 @@ class Rooms:
         self._workers: list[tuple[frozenset[str], int]] = []
         self._slots_known_until = float("-inf")
         self._tokens: Counter[str] = Counter()
+        self._idle_pools: set[str] = set()
         self.next_token_s: float | None = None
         self.paused: frozenset[str] = frozenset()
 
@@ -54,12 +55,15 @@ class Rooms:
     def _pools(self, core: Core, wanted: Counter[str]) -> dict[str, int]:
         in_use = core.pool_use()
         free = {}
-        for pool in {*wanted, *in_use}:
+        busy = {pool for pool in {*wanted, *in_use} if wanted[pool] or in_use[pool]}
+        # That nothing of a pool is used is told once: each turn would cost a round trip a pool otherwise, for ever.
+        for pool in busy | (in_use.keys() - self._idle_pools):
             limit = self._limits.pools.get(pool, core.plan_pools.get(pool))
             if limit is None:
                 free[pool] = wanted[pool]  # its limit was taken out of the settings since it was submitted
             else:
                 free[pool] = self._world.hot.admit(pool, limit, self._shard, in_use[pool], wanted[pool])
+        self._idle_pools = in_use.keys() - busy
         return free
 
     def _rates(self, wanted: Counter[str]) -> dict[str, int]:
