@@ -13,6 +13,7 @@ from pydantic import Field
 from engine.errors import TaskError
 from engine.plan.decorators import task
 from engine.plan.tasktype import TaskContext
+from tasks.made_from import of_paths_below
 from tasks.roots import opened, readable
 
 _CHUNK = 1024 * 1024
@@ -39,7 +40,7 @@ class Checksums:
     failed: int
 
 
-@task("files.checksum", effects="none", queue="io")
+@task("files.checksum", effects="none", queue="io", reads=of_paths_below)
 def checksum(
     context: TaskContext,
     paths: Annotated[list[str], Field(max_length=100_000)],

@@ -18,6 +18,7 @@ from engine.plan.tasktype import TaskContext
 from tasks.asking import LongText, ModelId
 from tasks.files import READ_MAX_BYTES, find, read
 from tasks.llm_texts import summarise as summarise_text
+from tasks.made_from import of_sources
 from tasks.rows import Source as Rows
 from tasks.rows import opened_rows
 
@@ -109,7 +110,7 @@ def read_ahead(context: TaskContext, sources: Given | None = None, shared: Given
     return ReadAhead(_read(context, sources or [], unread), _read(context, shared or [], unread), unread)
 
 
-@task("context.assemble", effects="none", queue="io", prefetch=read_ahead)
+@task("context.assemble", effects="none", queue="io", prefetch=read_ahead, reads=of_sources)
 def assemble(
     context: TaskContext,
     question: LongText,

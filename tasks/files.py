@@ -21,6 +21,7 @@ from engine.errors import Permanent, TaskError
 from engine.plan.decorators import task
 from engine.plan.tasktype import TaskContext
 from tasks.globs import matcher
+from tasks.made_from import of_file, of_folder, of_paths
 from tasks.roots import Place, opened, readable, refuse
 from tasks.writing import WrittenFile, file_place, replacing
 
@@ -84,7 +85,7 @@ class ReadFiles:
     failed: int
 
 
-@task("files.find", effects="none", queue="io")
+@task("files.find", effects="none", queue="io", reads=of_folder)
 def find(
     context: TaskContext,
     root: str = ".",
@@ -204,7 +205,7 @@ def read_ahead(
     return _read(readable(path, context), form, encoding, max_bytes, truncate)
 
 
-@task("files.read", effects="none", queue="io", prefetch=read_ahead)
+@task("files.read", effects="none", queue="io", prefetch=read_ahead, reads=of_file)
 def read(
     context: TaskContext,
     path: str,
@@ -270,7 +271,7 @@ def _text(path: Path, data: bytes, encoding: str, truncated: bool) -> str:
     return text.removeprefix("\ufeff")
 
 
-@task("files.read_many", effects="none", queue="io")
+@task("files.read_many", effects="none", queue="io", reads=of_paths)
 def read_many(
     context: TaskContext,
     paths: list[str],

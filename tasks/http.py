@@ -89,6 +89,8 @@ async def get(
 ) -> Answer:
     """Ask for a resource with GET or HEAD, which by their meaning change nothing.
 
+    Kept only where a step says so (``cache: {ttl: 5m, tags: [...]}``): its author knows how old an answer may be.
+
     Parameters
     ----------
     url

@@ -30,6 +30,7 @@ from tasks.asking import (
 )
 from tasks.conversations import conversation_of, fitted
 from tasks.llm_many import alone, in_groups, is_local, passing, together
+from tasks.made_from import of_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ _ROOM = 0.95
 """Of a model's context: counts of models whose vocabulary is not public are a few percent off."""
 
 
-@task("llm.complete", effects="none", queue="io")
+@task("llm.complete", effects="none", queue="io", reads=of_files)
 def complete(
     context: TaskContext,
     prompt: LongText | None = None,

@@ -17,6 +17,7 @@ from engine.plan.decorators import task
 from engine.plan.tasktype import TaskContext
 from tasks.files import found, walk
 from tasks.globs import matcher
+from tasks.made_from import of_folder
 from tasks.patterns import Flag, Pattern, matched
 from tasks.roots import Place, opened, readable, refuse
 
@@ -65,7 +66,7 @@ class Found:
     missing: bool
 
 
-@task("files.search", effects="none", queue="io")
+@task("files.search", effects="none", queue="io", cache=True, reads=of_folder)
 def search(
     context: TaskContext,
     find: Annotated[dict[str, Pattern], Field(min_length=1, max_length=50)],
@@ -82,7 +83,9 @@ def search(
 ) -> Found:
     """Count the lines of files that match regular expressions, and show the first of them.
 
-    Matching has a process and a time limit of its own, so that no pattern can hold up a worker.
+    Matching has a process and a time limit of its own, so that no pattern can hold up a worker. The result is kept
+    and serves again while all files below ``root`` (10,000 at most) are what they were, unless a step says
+    ``cache: false``.
 
     Parameters
     ----------

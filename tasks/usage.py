@@ -16,6 +16,7 @@ from engine.plan.decorators import task
 from engine.plan.tasktype import TaskContext
 from tasks.files import FoundFile, found, walk
 from tasks.globs import matcher
+from tasks.made_from import of_folder
 from tasks.roots import readable, refuse
 
 
@@ -60,7 +61,7 @@ class _Tally:
             heapq.heapreplace(self.largest, entry)
 
 
-@task("files.usage", effects="none", queue="io")
+@task("files.usage", effects="none", queue="io", reads=of_folder)
 def usage(
     context: TaskContext,
     root: str = ".",

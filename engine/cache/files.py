@@ -2,13 +2,14 @@
 
 A file is its content. What it was when it was last read is remembered by size, times and inode, unless it
 changed so lately that another change might leave them as they are. A folder is the names, sizes, times
-and inodes of all files in it.
+and inodes of all files in it, and the content of those that changed so lately.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def _folder(place: Path) -> str | None:
         folders.sort()
         for name in sorted(names):
             each = Path(folder, name)
-            found.append(f"{each.relative_to(place)}\0{_facts(each.lstat())}")
+            told = each.lstat()
+            lately = stat.S_ISREG(told.st_mode) and time.time() - max(told.st_mtime, told.st_ctime) <= SETTLED_S
+            found.append(f"{each.relative_to(place)}\0{_facts(told)}{_file(each) if lately else ''}")
             if len(found) > FOLDER_MAX:
                 return None
     return hashlib.sha256("\n".join(found).encode("utf-8", "surrogateescape")).hexdigest()

@@ -165,7 +165,7 @@ def task(
     many: Callable[..., Any] | None = None,
     cache: Mapping[str, Any] | bool = False,
     invalidates: Iterable[str] = (),
-    reads: Iterable[str] = (),
+    reads: Iterable[str] | Callable[..., Iterable[str]] = (),
     registry: Registry | None = None,
 ) -> TaskDecorator:
     """Make a function a task type.
@@ -195,8 +195,9 @@ def task(
     invalidates
         Tags of what it changes: kept results with one of them are stale from then on.
     reads
-        Names of arguments that are paths of files or folders: a kept result serves only while these are what they
-        were.
+        Names of arguments that are paths of files or folders, or a function that takes some of the arguments, by name,
+        and a context if it wants one, and gives such paths: a kept result serves only while these are what they were.
+        Where the function raises a ``TaskError``, nothing is kept.
 
     Raises
     ------
@@ -219,7 +220,7 @@ def task(
             many=None if many is None else _many(many, full_name, effects),
             cache=_caching(cache, full_name, effects),
             invalidates=tuple(invalidates),
-            reads=_arguments_of(tuple(reads), full_name, binding),
+            reads=_reads(reads, full_name, binding),
         )
         (registry if registry is not None else REGISTRY).register(task_type)
         return Task(task_type)
@@ -239,6 +240,16 @@ def _caching(said: Mapping[str, Any] | bool, name: str, effects: Effects | str) 
         return Caching.model_validate({} if said is True else dict(said))
     except ValidationError as error:
         raise UsageError(f"cache of task {name!r}: {error}") from None
+
+
+def _reads(
+    said: Iterable[str] | Callable[..., Iterable[str]], task: str, binding: Binding
+) -> tuple[str, ...] | Callable[..., Iterable[str]]:
+    """What names the files that results of the task type ``task`` are made from."""
+    if not callable(said):
+        return _arguments_of(tuple(said), task, binding)
+    _arguments_of(tuple(make_binding(said, f"{task}, reads").parameters), task, binding)
+    return said
 
 
 def _arguments_of(names: tuple[str, ...], task: str, binding: Binding) -> tuple[str, ...]:

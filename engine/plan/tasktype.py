@@ -7,7 +7,7 @@ nothing of Celery, which registers one task of the same name for each.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
@@ -132,7 +132,8 @@ class TaskType:
     invalidates
         Tags of what its body changes; kept results with one of them are stale from then on. May hold templates.
     reads
-        Names of arguments that are paths: a result serves only as long as these files are what they were.
+        Names of arguments that are paths, or a function that takes some of the arguments, by name, and a context if it
+        wants one, and gives paths: a result serves only as long as these files are what they were.
     """
 
     name: str
@@ -146,7 +147,7 @@ class TaskType:
     many: Callable[..., Any] | None = field(default=None, compare=False)
     cache: Caching | None = None
     invalidates: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
+    reads: tuple[str, ...] | Callable[..., Iterable[str]] = ()
 
     @property
     def code_hash(self) -> str:

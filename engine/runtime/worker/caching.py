@@ -6,6 +6,7 @@ to be over before its end is reported. Imported only for steps and task types th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,9 @@ from engine.cache.shelf import Shelf, open_shelf
 from engine.cache.tags import scoped
 from engine.costs.entry import Entry
 from engine.costs.money import nusd
-from engine.errors import Cancelled, UsageError
+from engine.errors import Cancelled, TaskError, UsageError
 from engine.models.caching import ModelCache
+from engine.plan.binding import Binding, make_binding
 from engine.plan.care import Caching, Care
 from engine.plan.tasktype import Effects, TaskContext
 from engine.plan.templates import render
@@ -34,6 +36,7 @@ from engine.wire import ErrorInfo, NodeReport, Outcome
 if TYPE_CHECKING:
     from engine.runtime.worker.attempt import Attempt, Inputs
 
+Reads = tuple[str, ...] | Callable[..., Iterable[str]]
 _SECRET = b"secret://"
 _HOUR_S = 3600.0
 
@@ -127,7 +130,9 @@ class Boundary:
 
     def _keep(self, making: Making, report: NodeReport | None, calls: float) -> None:
         error = report.error if report is not None else None
-        if report is None or self._secret_used or not self._files_are_as_they_were():
+        # What was read ahead was read before the files were looked at here.
+        ahead = self._attempt.ahead.used is not None
+        if report is None or self._secret_used or ahead or not self._files_are_as_they_were():
             making.release()
         elif report.outcome is Outcome.OK and report.result is not None:
             seconds = (report.ended_at or 0.0) - (report.begun_at or report.ended_at or 0.0)
@@ -161,21 +166,24 @@ class Boundary:
     def _key(self, caching: Caching) -> Key | None:
         """``None`` where nothing may be kept: secrets among the arguments, or what is no JSON data."""
         inputs, delivery = self._inputs, self._attempt.delivery
-        plain = _plain(self._own)
+        plain, care = _plain(self._own), self._context.care
         states = []
-        for name in inputs.task_type.reads:
-            for path in _paths(plain.get(name)):
-                now = files.state(path)
-                if now is None:
-                    return None
-                states.append((path, now))
+        try:
+            paths = _made_from(inputs.task_type.reads, plain, self._context)
+        except TaskError:
+            return None  # the body meets the same, and tells it
+        for path in paths:
+            now = files.state(path)
+            if now is None:
+                return None
+            states.append((path, now))
         self._files = tuple(states)
         if caching.sensitive or _SECRET in orjson.dumps(inputs.written, default=str):
             return None
         scope = scope_of(caching, delivery.run_id, delivery.session)
         key = Key(
-            "tool", delivery.task, delivery.tenant, inputs.task_type.code_hash, _data(plain), scope=scope,
-            files=self._files,
+            "tool", delivery.task, delivery.tenant, inputs.task_type.code_hash, _data(plain), care.model or "",
+            tools=_of_models(care) or (), scope=scope, files=self._files,
         )  # fmt: skip
         try:
             key.digest()
@@ -238,6 +246,30 @@ def _data(plain: dict[str, Any]) -> Any:
     from pydantic_core import to_jsonable_python  # lazy: as the rest of pydantic
 
     return to_jsonable_python(plain, fallback=lambda value: value)
+
+
+def _of_models(care: Care) -> dict[str, Any]:
+    """What a step says of model calls besides the model, as far as answers depend on it; empty for nothing."""
+    told = {
+        "needs": care.needs.model_dump(mode="json", exclude_defaults=True), "quality": care.quality,
+        "importance": care.importance, "cheaper": care.cheaper,
+        "check": [check.model_dump(mode="json") for check in care.checks],
+    }  # fmt: skip
+    return {name: value for name, value in told.items() if value}
+
+
+def _made_from(reads: Reads, plain: dict[str, Any], context: TaskContext) -> list[str]:
+    """Paths of what a result is made from. Raises ``TaskError`` where they cannot be told."""
+    if not callable(reads):
+        return [path for name in reads for path in _paths(plain.get(name))]
+    binding = _binding_of_reads(reads)
+    own = {name: value for name, value in plain.items() if name in binding.parameters}
+    return list(reads(**own, **({binding.context: context} if binding.context else {})))
+
+
+@functools.cache
+def _binding_of_reads(reads: Callable[..., Iterable[str]]) -> Binding:
+    return make_binding(reads, "reads")
 
 
 def _paths(value: Any) -> list[str]:

@@ -64,3 +64,19 @@ def square(number: int, marks: str) -> int:
     with Path(marks).open("a") as file:
         file.write(f"alone {number}\n")
     return number**2
+
+
+@task("k.counted", effects="none", queue="cpu", cache=True)
+def counted(marks: str) -> int:
+    return _ran(marks)
+
+
+def _made_from(context: TaskContext, folder: str, name: str) -> list[str]:
+    if name == "forbidden":
+        raise Permanent(f"{name} may not be read by {context.tenant}")
+    return [f"{folder}/{name}"]
+
+
+@task("k.length", effects="none", queue="cpu", cache=True, reads=_made_from)
+def length(marks: str, folder: str, name: str) -> list[int]:
+    return [_ran(marks), len(Path(folder, name).read_bytes())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,55 @@ def test_two_batches_that_want_what_the_other_makes_do_not_wait_for_each_other(b
     assert {node.outcome for node in ended} == {Outcome.OK}
     made = [number for line in Path(marks).read_text().split() for number in line.split(",")]
     assert sorted(map(int, made)) == list(range(12)), "each once, whoever made it"
+
+
+def test_a_result_of_another_model_or_of_lesser_care_is_another_result(bench: Bench, marks: str) -> None:
+    told = [{}, {"model": "a/b"}, {"model": "a/c"}, {"cheaper": 1}, {"quality": 0.9}, {"needs": {"reasoning": "high"}}]
+    ran = [_value(bench.run("k.counted", {"marks": marks}, care=care)) for care in told]
+    assert ran == [1, 2, 3, 4, 5, 6]
+    assert _value(bench.run("k.counted", {"marks": marks}, care={"model": "a/c"})) == 3
+
+
+def test_paths_that_a_function_names_are_what_a_result_is_made_from(bench: Bench, marks: str, tmp_path: Path) -> None:
+    (tmp_path / "given").write_text("abc")
+    given = {"marks": marks, "folder": str(tmp_path), "name": "given"}
+    assert _value(bench.run("k.length", given)) == [1, 3]
+    assert _value(bench.run("k.length", given)) == [1, 3]
+    (tmp_path / "given").write_text("abd")
+    assert _value(bench.run("k.length", given)) == [2, 3]
+    forbidden = given | {"name": "forbidden"}
+    (tmp_path / "forbidden").write_text("")
+    assert [_value(bench.run("k.length", forbidden)) for _ in range(2)] == [[3, 0], [4, 0]], "nothing is kept"
+
+
+def test_a_search_is_served_while_its_folder_is_what_it_was_and_a_read_where_its_step_says_so(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "a.log").write_text("error\nfine\n")
+    bench = Bench(redis_server, settings_for(redis_server, tmp_path, task_modules=("tasks",), file_roots=(folder,)))
+    bench.start()
+    search, read = {"find": {"bad": "error"}}, {"path": "a.log"}
+
+    def searched(care: dict[str, Any] | None = None) -> tuple[int, bool]:
+        ended = bench.run("files.search", search, queue="cpu", care=care)
+        return _value(ended)["counts"]["bad"], ended.begun_at is None
+
+    def content(care: dict[str, Any] | None) -> tuple[str, bool]:
+        ended = bench.run("files.read", read, queue="cpu", care=care)
+        return _value(ended)["content"], ended.begun_at is None
+
+    try:
+        os.utime(folder / "a.log", (1_000_000_000, 1_000_000_000))
+        assert searched() == (1, False)
+        assert content({"cache": {}}) == ("error\nfine\n", False)
+        assert content({"cache": {}}) == ("error\nfine\n", True)
+        assert content(None) == ("error\nfine\n", False)
+        bench.wait(lambda: searched() == (1, True), 20)  # settled: its content is no part of the key any more
+        (folder / "a.log").write_text("error\nerror\n")
+        assert searched() == (2, False)
+        assert content({"cache": {}}) == ("error\nerror\n", False)
+        assert searched({"cache": False})[1] is False
+    finally:
+        bench.close()

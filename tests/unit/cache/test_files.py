@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
+from engine.cache import files
 from engine.cache.files import state
 
 
@@ -39,3 +42,14 @@ def test_a_folder_changes_with_any_file_in_it(tmp_path: Path) -> None:
 def test_what_is_not_there_has_no_state(tmp_path: Path) -> None:
     assert state(str(tmp_path / "none")) is None
     assert state("a\0b") is None
+
+
+def test_a_change_in_a_folder_that_size_and_times_do_not_show_is_seen_while_it_is_fresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "one"
+    file.write_text("a")
+    monkeypatch.setattr(files, "_facts", lambda told: (told.st_size,))  # as two writes in one tick of the clock are
+    before = state(str(tmp_path))
+    file.write_text("b")
+    assert state(str(tmp_path)) != before
