@@ -1,7 +1,7 @@
 """Celery's prefork pool, without the waits that it does not need.
 
 A child that ends tells its parent and then sleeps for a second, so that the parent can kill it: at
-every stop of a worker, and whenever a child has done its thousand messages. And stopping the pool
+every stop of a worker, and whenever a child has done its share of messages. And stopping the pool
 waits for half a second more, for a thread that keeps timers going while bodies finish.
 """
 
