@@ -11,7 +11,7 @@ import structlog
 from engine.errors import Unavailable, UsageError
 from engine.plan.tasktype import Effects
 from engine.runtime.deliveries import Deliveries
-from engine.runtime.inspection import Inspection, Orphans, not_begun
+from engine.runtime.inspection import Inspection, Orphans, not_begun, untold
 from engine.runtime.outbox import Outbox, Sent, Unsent
 from engine.runtime.ports import PermitView, RunRow
 from engine.runtime.server import Server
@@ -25,6 +25,8 @@ from engine.wire import Delivery, NodeCall
 log = structlog.get_logger(__name__)
 
 _PUBLISH_AT_ONCE = 200
+_PUBLISH_FIRST, _PUBLISH_MANY = 8, 40
+"""Of so many messages the first few go out before the others are made: slots that are idle wait for them."""
 _BEFORE_THE_BACKLOG = 0
 """The broker's first priority."""
 _MAKE_TRIES = 12
@@ -152,10 +154,13 @@ class Inflight:
         """Publish what is waiting: permits first, then messages, so that none arrives without its permit."""
         events: list[Event] = []
         epoch, now = self._server.epoch(), self._world.clock.monotonic()
-        for _ in range(len(self._outbox.unsent) // _PUBLISH_AT_ONCE + 1):
+        left = len(self._outbox.unsent)
+        at_once = _PUBLISH_FIRST if left >= _PUBLISH_MANY else _PUBLISH_AT_ONCE
+        while left:
             made: list[tuple[Unsent, Delivery]] = []
             later: list[Unsent] = []
-            taken = list(islice(self._outbox.unsent, _PUBLISH_AT_ONCE))
+            taken = list(islice(self._outbox.unsent, min(left, at_once)))
+            left, at_once = left - len(taken), _PUBLISH_AT_ONCE
             for unsent in taken:
                 wanted = tuple(placement for placement in unsent.placements if self._still_wanted(placement))
                 if not wanted:
@@ -245,7 +250,8 @@ class Inflight:
         try:
             for placement in unsent.placements:
                 if not may_be_sent(run, placement, placed):
-                    events.append(not_begun(placement, "", "it was to follow a step that has not succeeded yet"))
+                    told = untold if unsent.publications else not_begun
+                    events.append(told(placement, "", "it was to follow a step that has not succeeded yet"))
                     continue
                 try:
                     calls.append((placement, self._deliveries.node(run, row, placement)))

@@ -106,7 +106,7 @@ class Inspection:
             if node in blamed:
                 events.append(_lost(placement, why))
             else:
-                events.append((not_begun if node in held else _untold)(placement, sent.token, why))
+                events.append((not_begun if node in held else untold)(placement, sent.token, why))
         return events
 
     def _spread_overlong(self, now: float) -> None:
@@ -165,7 +165,8 @@ class Inspection:
                 continue
             placement = Placement(run_id, *node, active.attempt)
             if active.begun_at is None:
-                self._outbox.add((placement,), active.queue)
+                # Another's message, of which nothing is known but that it may have gone out.
+                self._outbox.unsent.append(Unsent((placement,), active.queue, publications=1))
             else:
                 events.append(_lost(placement, "it had begun, and neither its permit nor its report is left"))
         return events
@@ -185,7 +186,7 @@ def _seen_running(run: LiveRun | None) -> set[NodeId]:
     return set() if run is None else {node for node, active in run.active.items() if active.begun_at is not None}
 
 
-def _untold(placement: Placement, token: str, why: str) -> Reported:
+def untold(placement: Placement, token: str, why: str) -> Reported:
     """Sent again like one that did not begin, and not said never to have."""
     error = ErrorInfo("WorkerLost", why)
     report = NodeReport(placement.item, placement.attempt, Outcome.INFRASTRUCTURE, error=error)

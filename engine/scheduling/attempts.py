@@ -42,6 +42,9 @@ def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str,
     if active is None or active.attempt != report.attempt:
         turn.record(duplicate(run.id, no, report, worker, turn.now))
         return False
+    if report.outcome is Outcome.NOT_BEGUN and active.begun_at is not None:
+        # An earlier delivery of the attempt began: what a later one says is not the whole truth.
+        report = replace(report, outcome=Outcome.CANCELLED, begun_at=active.begun_at)
     _release(turn, run, no, report.item, active)
     if comes_too_soon(run, no):
         put_back(turn, run, no, report, worker)

@@ -290,8 +290,10 @@ class Audit:
                 raise Violation(f"{(run, no, item)} ended as {node.state} and attempt {last.attempt} did not")
             if node is not None and node.reason.startswith("outcome unknown") and last.begun_at is None:
                 raise Violation(f"invariant 9: {(run, no, item)} never began and was not sent again")
+            again = self.messages[run, no, item] > len(rows)  # an earlier delivery died, with all that knew of it
             for number, row in rows.items():
-                if row.outcome is Outcome.NOT_BEGUN and ((run, no, item), number) in self._begun_attempts:
+                begun = ((run, no, item), number) in self._begun_attempts
+                if row.outcome is Outcome.NOT_BEGUN and begun and (row.begun_at is not None or not again):
                     raise Violation(f"invariant 9: attempt {number} of {(run, no, item)} is said never to have begun")
 
     def _check_messages(self) -> None:

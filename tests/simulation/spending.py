@@ -285,8 +285,10 @@ class Spending:
                 continue
             row = journal.attempts[spend.attempt[:3]].get(spend.attempt[3])
             final = journal.runs[spend.attempt[0]].state.final
-            known_to_spend = row is not None and row.begun_at is not None and row.outcome is None and not final
-            # Else its worker never heard that it may, or a later delivery of the attempt spoke for itself.
+            # Else its worker never heard that it may, its ceiling was lost on its way with Redis and the worker,
+            # or a later delivery of the attempt spoke for itself.
+            marked = row is not None and row.begun_at is not None and row.ceiling_nusd is not None
+            known_to_spend = marked and row is not None and row.outcome is None and not final
             if known_to_spend and spend.made and name not in held.announced:
                 raise Violation(f"invariant 5: {spend.id} of an attempt that had begun is in no count")
             self.told["gap"] += 1

@@ -25,6 +25,7 @@ FOUND = (
     703_738,  # a scheduler that could not adopt a run asked again without a pause
     705_635,  # the clock was set back and the time to answer about a budget never ended
     712_830,  # a scheduler that did not lead any more took nodes out of a message, and its successor missed them
+    730_490,  # a body that ran was said never to have begun, as a second delivery of its attempt did not
 )
 """Seeds that found a fault of the engine, beyond those that always run."""
 
