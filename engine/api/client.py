@@ -143,8 +143,6 @@ class Client(Upkeep):
 
         ``reuse`` names what is taken over from an earlier run.
         """
-        from engine.plan.model import plan_data
-
         now = self._clock.now()
         run_id = new_run_id(now)
         deadline = prepared.plan.deadline
@@ -154,7 +152,7 @@ class Client(Upkeep):
             session=session,
             shard=shard_of(run_id, self.settings.shards),
             plan=prepared.compiled,
-            plan_source=plan_data(prepared.plan),
+            plan_source=prepared.source,
             inputs=orjson.dumps(inputs).decode(),
             created_at=now,
             priority=prepared.plan.priority if priority is None else priority,

@@ -13,7 +13,7 @@ from engine.dag.compiled import CompiledPlan
 from engine.dag.whole import whole_plan
 from engine.errors import UsageError
 from engine.plan.files import check_inputs, find_plan, plan_files
-from engine.plan.model import Plan
+from engine.plan.model import Plan, plan_data
 from engine.plan.registry import load_task_modules
 from settings import Settings
 
@@ -22,11 +22,13 @@ from settings import Settings
 class Prepared:
     """A plan with its sub-plans and its task types' defaults written in, and what it compiles to.
 
-    ``code`` has the hash of each task type's code, see ``engine.plan.code``.
+    ``source`` is the plan as JSON data, made once for all its submissions; ``code`` has the hash of each
+    task type's code, see ``engine.plan.code``.
     """
 
     plan: Plan
     compiled: CompiledPlan
+    source: Mapping[str, Any]
     code: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -58,7 +60,7 @@ def prepare(plan: str | Path | Plan, settings: Settings) -> Prepared:
         lambda name: find_plan(name, settings.plan_paths),
         registry,
     )
-    prepared = Prepared(frozen, compiled, registry.code_hashes(tasks_used(compiled)))
+    prepared = Prepared(frozen, compiled, plan_data(frozen), registry.code_hashes(tasks_used(compiled)))
     _check_pools(prepared, settings)
     unknown = [queue for queue in prepared.queues if queue not in settings.queues]
     if unknown:
