@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+from engine.cli.times import span, stamp
 from engine.costs.money import nusd, shown
 from engine.store.approvals import decided
 
@@ -40,6 +42,9 @@ def budget_row(store: RunStore, run_id: str, paid: dict[str, Any] | None) -> dic
         "left_usd": None if most_usd is None else max(0.0, round(most_usd - spent, 9)),
         "left_calls": None if most_calls is None else max(0, most_calls - calls),
         "asked": (asked or {}).get("why"),
+        "asked_at": stamp((asked or {}).get("at")),
+        "asked_for_s": None if not asked else round(max(0.0, time.time() - asked.get("at", 0.0)), 1),
+        "until": stamp((asked or {}).get("until")),
         "stopped": stopped or None,
     }
 
@@ -59,6 +64,8 @@ def budget_lines(run_id: str, row: dict[str, Any] | None) -> list[str]:
     if row["stopped"]:
         lines.append(f"stopped  {row['stopped']}")
     elif row["asked"]:
+        until = f"until {row['until']}" if row["until"] else "without a limit of time"
+        lines.append(f"waits    {span(row['asked_for_s'])} for an answer by now, {until}")
         lines.append(f"approve  flywheel approvals approve {run_id} [--max-usd USD]")
         lines.append(f"reject   flywheel approvals reject {run_id}")
     return lines

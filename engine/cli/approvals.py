@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from engine.cli.dollars import DOLLARS
 from engine.cli.names import RUN
 from engine.cli.output import output_option, print_one, print_rows
 from engine.cli.session import Session
+from engine.cli.times import span
 
 
 @click.group()
@@ -30,8 +32,10 @@ def list_(session: Session, output: str) -> None:
     from engine.store.approvals import waiting
 
     with session.client() as client:
-        rows = [each.data() for each in waiting(client.store.database)]
-    print_rows(rows, output, "flywheel.approvals/1", ("run", "plan", "tenant", "asked", "until", "why"))
+        rows = [each.data(time.time()) for each in waiting(client.store.database)]
+    if output == "table":
+        rows = [row | {"age": span(row["age_s"]), "until": row["until"] or "for ever"} for row in rows]
+    print_rows(rows, output, "flywheel.approvals/1", ("run", "plan", "tenant", "age", "until", "why"))
 
 
 @approvals.command()

@@ -30,7 +30,7 @@ from engine.store.budgets import BudgetBooks
 from engine.store.journal import SqlJournal
 from settings import Settings
 from settings.economy import load_economy
-from settings.economy.budgets import RunLimits
+from settings.economy.budgets import Budgets
 
 _PLANS_KEPT = 256
 
@@ -109,12 +109,16 @@ def policy_of(settings: Settings) -> Policy:
         hedge_share=settings.hedge_share, speculate=settings.speculate, worker_usd_per_h=settings.worker_usd_per_h,
         call_usd=settings.call_usd, prefetch=settings.prefetch, prefetch_max=settings.prefetch_max,
         prefetch_max_bytes=settings.prefetch_max_bytes, prefetch_fresh_s=settings.prefetch_fresh_s,
-        run_budget=_run_budget(load_economy(settings.economy).budgets.run),
+        run_budget=_run_budget(load_economy(settings.economy).budgets),
     )  # fmt: skip
 
 
-def _run_budget(said: RunLimits) -> dict[str, Any]:
-    return {"on_exhausted": said.on_exhausted, "ask_timeout": said.ask_timeout_s, "on_timeout": said.on_timeout}
+def _run_budget(budgets: Budgets) -> dict[str, Any]:
+    said = budgets.run
+    return {
+        "on_exhausted": said.on_exhausted, "ask_timeout": said.ask_timeout_s, "on_timeout": said.on_timeout,
+        "plan_ask_timeout": budgets.ask_timeout_s,
+    }  # fmt: skip
 
 
 def limits_of(settings: Settings) -> Limits:

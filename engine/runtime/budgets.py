@@ -40,6 +40,7 @@ from engine.runtime.ports import HotState
 from engine.scheduling.events import Verdict
 from engine.scheduling.records import Dispatched, Noted
 from engine.scheduling.state import LiveRun
+from engine.store.approvals import Waiting
 from engine.store.budgets import BudgetBooks, Out, Sums
 from settings.economy.budgets import Budgets
 
@@ -47,6 +48,7 @@ log = structlog.get_logger(__name__)
 
 _LOCK_S = 30.0
 _OVER_LOOK_S, _OVER_KEPT_S = 60.0, 86_400
+_ASK_LOOK_S, _ASK_AGAIN_S = 5.0, 3600.0
 _MODEL_TASKS = "llm."
 LEDGER = "ledger"
 
@@ -58,6 +60,7 @@ class Books(Protocol):
     def going(self, run_ids: Iterable[str]) -> set[str]: ...
     def above(self) -> dict[str, str | None]: ...
     def by_session(self, since: float | None = None) -> list[tuple[str, str, Sums]]: ...
+    def asking(self, shard: int) -> list[Waiting]: ...
     def any_out(self) -> bool: ...
     def out(self) -> list[Out]: ...
     def stored(self, ids: Iterable[str]) -> set[str]: ...
@@ -85,7 +88,8 @@ class Accounting:
         self._hot, self._clock, self._announce_s = hot, clock, announce_s
         self._opened = ""
         self._open_at = 0.0
-        self._over_look_at = float("-inf")
+        self._over_look_at = self._ask_look_at = float("-inf")
+        self._asked: dict[str, float] = {}
         self._unknown: dict[str, Record] = {}
         self._known: dict[str, Amounts] = {}
         self._suspects: set[str] = set()
@@ -108,6 +112,7 @@ class Accounting:
         """Open the counters if they can be, and find what nobody will report any more, to be journaled now."""
         if self._accounts is None:
             return []
+        self._tell_asking(self._accounts)
         gen = self._accounts.redis.current()
         if not gen:
             return []
@@ -129,6 +134,23 @@ class Accounting:
             self._accounts.redis.known(name, spent)
             del self._known[name]
             self._unknown.pop(name, None)
+
+    def _tell_asking(self, accounts: Accounts) -> None:
+        """Say in the log which runs wait for an operator: at once, and every hour for as long as nobody answers."""
+        now = self._clock.monotonic()
+        if now < self._ask_look_at:
+            return
+        self._ask_look_at = now + _ASK_LOOK_S
+        asking = accounts.books.asking(self._shard)
+        told, self._asked = self._asked, {}
+        for each in asking:
+            key = f"{each.run_id} {each.asked.get('at')}"
+            self._asked[key] = told.get(key, now)
+            if key not in told or now - told[key] >= _ASK_AGAIN_S:
+                self._asked[key] = now
+                said = each.data(self._clock.now())
+                until = said["until"] or "for ever"
+                log.warning("budget.asks", run=each.run_id, age_s=said["age_s"], until=until, why=said.get("why"))
 
     def _let_go(self, accounts: Accounts, gen: str) -> None:
         """Give counters of runs that are over a day to live; whoever led when they ended may have died in that turn."""

@@ -138,6 +138,8 @@ def _line(turn: Turn, run: LiveRun, scope: str) -> list[LiveRun]:
 
 def _ask(turn: Turn, run: LiveRun, no: int | None, why: str, facts: dict[str, Any]) -> None:
     timeout_s = _clause(turn, run).get("ask_timeout")
+    if timeout_s is None and run.plan.budget is not None:
+        timeout_s = turn.policy.run_budget.get("plan_ask_timeout")
     until = None if timeout_s is None else turn.now + float(timeout_s)
     _set(turn, run, asked={"at": turn.now, "until": until, "why": why, **facts})
     if until is not None:

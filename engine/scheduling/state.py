@@ -247,7 +247,7 @@ class Policy:
         What an hour of a worker's slot costs, and a call of a task type.
     run_budget
         What becomes of a run that states no budget and meets a limit: ``on_exhausted``, ``ask_timeout`` and
-        ``on_timeout``.
+        ``on_timeout``; ``plan_ask_timeout`` is for plans that ask and do not say how long.
     hedge, hedge_multiple, hedge_share
         Whether stragglers get a second copy, past how many medians of their kind, and for what share of all
         attempts at most.

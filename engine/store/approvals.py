@@ -24,21 +24,24 @@ class Waiting:
     session: str
     asked: Mapping[str, Any]
 
-    def data(self) -> dict[str, Any]:
-        """The same as plain data, times in ISO 8601."""
+    def data(self, now: float) -> dict[str, Any]:
+        """The same as plain data, times in ISO 8601, ``age_s`` since it asked."""
         times = {name: _shown(self.asked.get(name)) for name in ("at", "until")}
         rest = {name: value for name, value in self.asked.items() if name not in times}
         return {
             "run": self.run_id, "plan": self.plan, "tenant": self.tenant, "session": self.session,
-            "asked": times["at"], "until": times["until"], **rest,
+            "asked": times["at"], "age_s": round(max(0.0, now - self.asked.get("at", now)), 1),
+            "until": times["until"], **rest,
         }  # fmt: skip
 
 
-def waiting(database: Database) -> list[Waiting]:
-    """Those that wait, the one that asked first at the head."""
+def waiting(database: Database, shard: int | None = None) -> list[Waiting]:
+    """Those that wait, of one shard or all, the one that asked first at the head."""
     chosen = select(RUN.c.id, RUN.c.plan_name, RUN.c.tenant, RUN.c.session, RUN.c.budget).where(
         text(NOT_FINAL), RUN.c.budget.is_not(None)
     )
+    if shard is not None:
+        chosen = chosen.where(RUN.c.shard == shard)
     with database.reading("read which runs wait for an answer") as connection:
         rows = [(row, orjson.loads(row.budget).get("asked")) for row in connection.execute(chosen)]
     found = [Waiting(row.id, row.plan_name, row.tenant, row.session, asked) for row, asked in rows if asked]

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import case, func, literal, select, text, tuple_
 
+from engine.store.approvals import Waiting, waiting
 from engine.store.columns import ATTEMPT, LEDGER, LEDGER_SUM, NOT_FINAL, RUN
 from engine.store.engines import Database
 from engine.store.ledger import tokens
@@ -87,6 +88,10 @@ class BudgetBooks:
         with self._database.reading("read what sessions have spent") as connection:
             rows = [*connection.execute(live), *connection.execute(gone)]
         return [(row[0], row[1], _whole(row[2:])) for row in rows]
+
+    def asking(self, shard: int) -> list[Waiting]:
+        """The runs of a shard that wait for an operator."""
+        return waiting(self._database, shard)
 
     def any_out(self) -> bool:
         """Whether any attempt is out, whoever knows what it does."""

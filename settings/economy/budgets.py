@@ -64,6 +64,12 @@ class Budgets(_Section):
     session: Limits = Field(default_factory=Limits, description="Of each session that is not listed.")
     sessions: dict[str, Limits] = Field(default_factory=dict, description="Of sessions by name, or by tenant/name.")
     run: RunLimits = Field(default_factory=RunLimits, description="Of each run whose plan states no budget.")
+    ask_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds that an operator has to answer where a plan asks and states no `ask_timeout`. None: for "
+        "ever; such runs are told in the log once an hour.",
+    )
     attempt_max_usd: Usd = Field(
         default=Decimal(5),
         description="Dollars that one attempt at a node may spend. So much counts for an attempt of which nobody can "

@@ -101,7 +101,7 @@ def test_what_was_decided_of_a_budget_outlives_its_scheduler(journal: SqlJournal
     journal.commit(0, epoch, [BudgetChanged(run_id, {"asked": asked, "max_nusd": 5})])
     assert journal.load(run_id).run.budget == {"asked": asked, "max_nusd": 5}
     [found] = waiting(journal.database)
-    assert (found.run_id, found.data()["why"]) == (run_id, asked["why"])
+    assert (found.run_id, found.data(AT + 5)["why"], found.data(AT + 5)["age_s"]) == (run_id, asked["why"], 5.0)
     journal.commit(0, epoch, [BudgetChanged(run_id, {"max_nusd": 5})])
     assert waiting(journal.database) == []
 

@@ -68,7 +68,8 @@ def test_a_run_s_budget_is_told_with_what_is_left_and_how_to_answer(
     assert (row["max_usd"], row["spent_usd"], row["left_usd"], row["asked"]) == (5e-06, 2e-06, 3e-06, "too dear")
     lines = budget_lines(parent, row)
     assert lines[0].startswith("budget ")
-    assert lines[1] == f"approve  flywheel approvals approve {parent} [--max-usd USD]"
+    assert lines[1].startswith("waits    ") and lines[1].endswith("without a limit of time")
+    assert lines[2] == f"approve  flywheel approvals approve {parent} [--max-usd USD]"
 
 
 def test_a_report_is_of_the_runs_that_went_on_then_and_perhaps_only_some(

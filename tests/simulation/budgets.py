@@ -24,6 +24,7 @@ from engine.hotstate.budgets import (
     Scope,
     settled,
 )
+from engine.store.approvals import Waiting
 from engine.store.budgets import Out, Sums
 from engine.wire import Outcome
 
@@ -356,6 +357,13 @@ class SimBooks:
                 row = self._journal.runs[run_id]
                 sums[row.tenant, row.session] = sums.get((row.tenant, row.session), Amounts()).plus(_amounts(entry))
         return [(tenant, session, _sums(spent)) for (tenant, session), spent in sums.items()]
+
+    def asking(self, shard: int) -> list[Waiting]:
+        return [
+            Waiting(row.id, row.plan_name, row.tenant, row.session, row.budget["asked"])
+            for row in self._journal.runs.values()
+            if not row.state.final and row.budget and row.budget.get("asked")
+        ]
 
     def any_out(self) -> bool:
         return any(

@@ -26,6 +26,7 @@ from engine.hotstate.scheduler import RedisHotState
 from engine.plan.care import Budget as RunBudget
 from engine.plan.care import Care, Limits
 from engine.runtime.budgets import Accounting, Accounts
+from engine.store.approvals import Waiting
 from engine.store.budgets import Out, Sums
 from settings.economy.budgets import Budgets, Burst, Periods
 from settings.economy.budgets import Limits as Amount
@@ -94,8 +95,21 @@ class _Journal:
     def by_step(self) -> list[tuple[str, int, Sums]]:
         return [(_RUN, 0, self._sum())]
 
+    def above(self) -> dict[str, str | None]:
+        return {_RUN: None}
+
+    def going(self, run_ids: Iterable[str]) -> set[str]:
+        return set(run_ids)
+
     def by_session(self, since: float | None = None) -> list[tuple[str, str, Sums]]:
         return [(_TENANT, _SESSION, self._sum())]
+
+    def asking(self, shard: int) -> list[Waiting]:
+        return []
+
+    def any_out(self) -> bool:
+        self.read()
+        return bool(self.out_now)
 
     def out(self) -> list[Out]:
         self.read()

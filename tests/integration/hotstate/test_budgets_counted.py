@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from engine.budgets.scopes import run_scope
 from engine.hotstate.budgets import Amounts, Limit, Record, RedisBudgets, Scope
 from engine.hotstate.scheduler import RedisHotState
 from engine.runtime.budgets import Accounting, Accounts
-from engine.scheduling.records import RunChanged, RunState
+from engine.scheduling.records import BudgetChanged, RunChanged, RunState
 from engine.store.budgets import BudgetBooks
 from engine.store.journal import SqlJournal
 from engine.store.runs import RunStore
@@ -121,3 +122,21 @@ def test_a_deleted_run_leaves_no_counter_behind(shard: Shard) -> None:
     shard.spend("r_deleted", 5)
     shard.look()
     assert 0 < shard.goes_in_s("r_deleted") <= 86_400
+
+
+def test_runs_that_wait_for_an_answer_are_told_at_once_and_every_hour(shard: Shard) -> None:
+    shard.look()
+    run_id = shard.runs.submit(new_run())[0]
+    asked = {"at": shard.clock.now(), "until": None, "why": "too dear"}
+    shard.journal.commit(0, shard.epoch, [BudgetChanged(run_id, {"asked": asked})])
+
+    def told(after_s: float) -> list[tuple[str, float, str]]:
+        with capture_logs() as logs:
+            shard.look(after_s)
+        return [(line["run"], line["age_s"], line["until"]) for line in logs if line["event"] == "budget.asks"]
+
+    assert told(10.0) == [(run_id, 10.0, "for ever")]
+    assert told(1800.0) == []
+    assert told(1800.0) == [(run_id, 3610.0, "for ever")]
+    shard.journal.commit(0, shard.epoch, [BudgetChanged(run_id, {"max_nusd": 5})])
+    assert told(3600.0) == []

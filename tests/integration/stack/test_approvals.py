@@ -124,6 +124,10 @@ def installation(running: Installation) -> Installation:
 def test_a_run_that_asked_goes_on_once_it_may_spend_more(installation: Installation) -> None:
     run = installation.data("run", "asks", code=3)["run"]
     assert installation.waiting() == [run]
+    [row] = installation.data("approvals", "list")["items"]
+    assert row["age_s"] >= 0 and row["until"] is None
+    assert "for ever" in installation.call("approvals", "list").stdout
+    assert "for an answer by now, without a limit of time" in installation.call("runs", "show", run).stdout
     assert installation.server.calls == 0
     approved = installation.data("approvals", "approve", run, "--max-usd", "0.5")
     assert approved["run"] == run

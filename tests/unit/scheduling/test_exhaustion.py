@@ -150,6 +150,16 @@ def test_a_clock_that_is_set_leaves_the_time_to_answer_at_its_date(seconds: floa
     assert run.state is RunState.RUNNING
 
 
+@pytest.mark.parametrize(("stated", "until_s"), [({}, 500.0), ({"ask_timeout": 60}, 60.0)])
+def test_the_installation_says_how_long_a_plan_waits_that_does_not(stated: dict[str, object], until_s: float) -> None:
+    plan = replace(plan_of(step(0)), budget={"max_usd": 1, "on_exhausted": "ask", **stated})
+    run = OneRun(plan, Policy(run_budget={"ask_timeout": 9.0, "plan_ask_timeout": 500.0}))
+    [first] = run.send()
+    refuse(run, first)
+    asked = run.core.runs["r"].budget.asked
+    assert asked is not None and asked["until"] - asked["at"] == until_s
+
+
 def test_a_run_goes_on_cheaper_and_stops_where_that_is_refused_too() -> None:
     run = a_run(on_exhausted="cheaper")
     first, second = run.send()
