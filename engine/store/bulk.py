@@ -1,7 +1,7 @@
 """Many rows in one statement: how a batch goes to SQLite and to Postgres. Opens no transaction.
 
 SQLAlchemy prepares the parameters of each row in Python, which cost as much as SQLite's own work; on
-SQLite a statement therefore goes to the driver with plain rows (see ``direct``). Postgres reads one array
+SQLite a statement therefore goes to the driver with plain rows (see ``dialects``). Postgres reads one array
 a column in step (``unnest``).
 """
 
@@ -13,7 +13,7 @@ from sqlalchemy import Table, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
-from engine.store.direct import Door, Row, change, change_each, driver
+from engine.store.dialects import Door, Row, change, change_each, driver
 
 
 def insert_many(dialect: str, into: Table) -> sqlite.Insert | postgresql.Insert:

@@ -26,7 +26,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, event, exc, li
 from sqlalchemy.pool import NullPool
 
 from engine.errors import Unavailable, UsageError
-from engine.store.direct import Door, Row, find
+from engine.store.dialects import Door, Row, find
 
 BUSY_TIMEOUT_MS = 30_000
 """How long a SQLite writer waits for another process's; past it the write is ``Unavailable``."""
@@ -94,7 +94,7 @@ class Database:
 
     @contextmanager
     def changing(self, doing: str) -> Iterator[Door]:
-        """As ``writing``, for statements of ``direct`` alone; on SQLite past SQLAlchemy, which costs as much again."""
+        """As ``writing``, for ``dialects.change`` and the like alone; on SQLite past SQLAlchemy itself."""
         if not self.sqlite:
             with self.writing(doing) as connection:
                 yield connection
@@ -106,7 +106,7 @@ class Database:
             own.commit()  # what does not come here is rolled back as the connection goes back to its pool
 
     def look_up(self, doing: str, statement: Select[Any], parameters: Row) -> Sequence[Any]:
-        """What one statement of ``direct`` finds, which sees one state of the database."""
+        """What one statement finds, as by ``dialects.find``, which sees one state of the database."""
         if not self.sqlite:
             with self.reading(doing) as connection:
                 return find(connection, statement, parameters)
@@ -179,7 +179,7 @@ def translated(doing: str, file: str | None = None) -> Iterator[None]:
         if type(error) is not exc.DatabaseError and not error.connection_invalidated:
             raise
         raise Unavailable(f"{doing}: the database cannot serve: {_reason(error)}{_remedy(error, file)}") from error
-    except sqlite3.DatabaseError as error:  # from the driver itself, see ``direct``
+    except sqlite3.DatabaseError as error:  # from the driver itself, see ``dialects``
         if type(error) is not sqlite3.DatabaseError:
             raise
         raise Unavailable(f"{doing}: the database cannot serve: {_reason(error)}{_remedy(error, file)}") from error
@@ -237,7 +237,7 @@ def _prepare(connection: sqlite3.Connection, *pragmas: str) -> None:
 
 
 def _begin_immediately(connection: Connection) -> None:
-    # On the driver's connection, here and below: it goes before every transaction (see ``direct``).
+    # On the driver's connection, here and below: it goes before every transaction (see ``dialects``).
     cast(sqlite3.Connection, connection.connection.driver_connection).execute("BEGIN IMMEDIATE")
 
 

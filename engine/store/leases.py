@@ -10,8 +10,7 @@ from sqlalchemy import bindparam, or_, update
 
 from engine.errors import Fenced
 from engine.store.columns import SHARD
-from engine.store.dialects import insert_for
-from engine.store.direct import Door, change
+from engine.store.dialects import Door, change, insert_for
 from engine.store.engines import Database
 
 _IMPLAUSIBLE = 10

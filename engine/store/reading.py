@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, bindparam, select, text
 from engine.errors import NotFound, UsageError
 from engine.scheduling.records import RunState
 from engine.store.columns import COMMAND, IS_TOP, PLAN_VERSION, RUN, RUN_TAG
-from engine.store.direct import find
+from engine.store.dialects import find
 from engine.store.engines import Database
 from engine.store.views import CommandView, RunView
 from engine.wire import Value

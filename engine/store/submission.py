@@ -13,8 +13,7 @@ from sqlalchemy import Connection, bindparam, insert, select
 from engine.errors import Conflict, NotFound, UsageError
 from engine.scheduling.records import RunState, StepState
 from engine.store.columns import COMMAND, PLAN_VERSION, RUN, RUN_TAG, STEP
-from engine.store.dialects import insert_for, storable
-from engine.store.direct import Door, change, change_each, dialect_of, find
+from engine.store.dialects import Door, change, change_each, dialect_of, find, insert_for, storable
 from engine.store.engines import Database
 from engine.store.reuse import Reuse, take_over
 

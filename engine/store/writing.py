@@ -39,8 +39,7 @@ from engine.scheduling.records import (
 from engine.store import tables
 from engine.store.arrivals import Numbers
 from engine.store.bulk import insert_many, insert_rows
-from engine.store.dialects import storable
-from engine.store.direct import Door, change_each, dialect_of
+from engine.store.dialects import Door, change_each, dialect_of, storable
 from engine.store.notes import KINDS, rows_of
 from engine.store.tables import table
 from engine.wire import ErrorInfo

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, insert, select, text, update
 
 from engine.errors import Unavailable
 from engine.store.columns import SHARD, STEP
-from engine.store.direct import change, change_each, find
+from engine.store.dialects import change, change_each, find
 from engine.store.engines import Database
 
 _ALL = select(SHARD.c.shard, SHARD.c.owner).where(SHARD.c.epoch < bindparam("below")).order_by(SHARD.c.shard)
