@@ -19,7 +19,7 @@ class RunningBodies:
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
-        self._limits: dict[tuple[str, _NodeKey], list[str]] = {}
+        self._limits: dict[tuple[str, _NodeKey, int], list[str]] = {}
 
     def began(self, delivery: Delivery, call: NodeCall, step: CompiledStep) -> None:
         """A body began. Undisturbed, no limit is ever passed."""
@@ -37,12 +37,15 @@ class RunningBodies:
         self._limits.pop(self._key(delivery, call), None)
 
     def _under(self, limit: str) -> int:
-        """Bodies that a limit holds for: one whose node was ended early gave its slot up, and hears it soon."""
-        nodes = self._sim.journal.nodes
-        return sum(limit in limits and key not in nodes for (_, key), limits in self._limits.items())
+        """Bodies that a limit holds for: one that was ended early gave its slot up, and hears it soon."""
+        return sum(limit in limits and not self._is_over(node, no) for (_, node, no), limits in self._limits.items())
 
-    def _key(self, delivery: Delivery, call: NodeCall) -> tuple[str, _NodeKey]:
-        return delivery.token, (delivery.run_id, delivery.step_no, real_item(call.item))
+    def _is_over(self, node: _NodeKey, attempt: int) -> bool:
+        journal = self._sim.journal
+        return node in journal.nodes or journal.attempts[node][attempt].outcome is not None
+
+    def _key(self, delivery: Delivery, call: NodeCall) -> tuple[str, _NodeKey, int]:
+        return delivery.token, (delivery.run_id, delivery.step_no, real_item(call.item)), call.attempt
 
 
 def _of_step(delivery: Delivery) -> str:
