@@ -289,7 +289,10 @@ class SimRedis:
             "permits": [held for held in self.data.permits.values() if any(p[2] == self.run_id for p in held.values())],
             "leases": self.data.leases,
             "reports": self.data.stream,
-            "read ahead": [token for token, (_, until) in self.data.ahead.items() if until > self.driver.now],
+            # After a loss nobody may know of it any more: it expires.
+            "read ahead": [
+                token for token, (_, until) in self.data.ahead.items() if until > self.driver.now and not self.losses
+            ],
         }
         return ", ".join(f"{name}: {found}" for name, found in data.items() if found)
 
