@@ -16,6 +16,10 @@ from engine.scheduling.segments import follow
 from engine.scheduling.state import LiveRun
 from engine.scheduling.turn import Turn
 
+CHUNK_ALONE = 2.0
+"""How far a message may go past ``chunk_s`` while a run is alone: each costs its slot a millisecond or two, and a run
+that comes meanwhile waits for one of them, once."""
+
 
 class Mixtures:
     """The messages in the making of one queue and one dispatch, one for each run and task type.
@@ -32,6 +36,7 @@ class Mixtures:
         self._turn, self._rated = turn, rated
         by_slots = math.ceil(at_hand / max(1, slots * turn.policy.chunks_a_slot))
         self._most = min(turn.policy.chunk_max, by_slots)
+        self._most_s = turn.policy.chunk_s * (CHUNK_ALONE if len(turn.runs) <= 1 else CHUNK_MOST)
         self._open: dict[tuple[str, str], tuple[LiveRun, list[Placement], float]] = {}
 
     def add(self, run: LiveRun, placement: Placement) -> list[Chunk]:
@@ -45,7 +50,7 @@ class Mixtures:
         _, placements, seconds = self._open.pop(key, (run, [], 0.0))
         placements.append(placement)
         seconds += max(NODE_S, known_s)
-        if len(placements) >= self._most or seconds + known_s > self._turn.policy.chunk_s * CHUNK_MOST:
+        if len(placements) >= self._most or seconds + known_s > self._most_s:
             return [self._closed(run, placements)]
         self._open[key] = run, placements, seconds
         return []

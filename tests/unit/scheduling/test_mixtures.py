@@ -13,15 +13,18 @@ TWO_SLOTS = Room({"io": 2})
 
 
 class Quick(NoOdds):
-    """Every body takes a millisecond."""
+    """Every body takes as long; a millisecond if nothing is said."""
+
+    def __init__(self, seconds: float = 0.001) -> None:
+        self._seconds = seconds
 
     def typical_s(self, plan: str, path: str, task: str) -> float | None:
-        return 0.001
+        return self._seconds
 
 
-def run_of(*steps: object) -> OneRun:
+def run_of(*steps: object, seconds: float = 0.001) -> OneRun:
     run = OneRun(plan_of(*steps))  # type: ignore[arg-type]  # compiled steps
-    run.core = Core(run.policy, Quick())
+    run.core = Core(run.policy, Quick(seconds))
     run._keep(run.core.take(run.journal.load("r"), run.plan, run.now))
     return run
 
@@ -30,6 +33,14 @@ def test_short_steps_that_are_ready_together_travel_together() -> None:
     run = run_of(*(step(no) for no in range(40)))
     sizes = [len(chunk) for chunk in run.send_chunks(TWO_SLOTS)]
     assert sizes == [10, 10, 10, 10], "two messages a slot"
+
+
+def test_a_run_that_is_alone_sends_more_in_a_message() -> None:
+    alone, beside = (run_of(*(step(no) for no in range(40)), seconds=0.01) for _ in range(2))
+    beside.core.runs["another"] = beside.core.runs["r"]
+    one_slot = Room({"io": 1})
+    assert len(alone.send_chunks(one_slot)[0]) == 10, "a tenth of a second"
+    assert len(beside.send_chunks(one_slot)[0]) == 7, "half of it, and what is begun"
 
 
 def test_steps_of_another_task_or_that_must_not_be_repeated_travel_apart() -> None:
