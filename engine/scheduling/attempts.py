@@ -42,8 +42,10 @@ def reported(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str,
     if active is None or active.attempt != report.attempt:
         turn.record(duplicate(run.id, no, report, worker, turn.now))
         return False
-    if report.outcome is Outcome.NOT_BEGUN and active.begun_at is not None:
-        # An earlier delivery of the attempt began: what a later one says is not the whole truth.
+    external = run.step(no).effects == Effects.EXTERNAL
+    if report.outcome is Outcome.NOT_BEGUN and active.begun_at is not None and not external:
+        # An earlier delivery of the attempt began: what a later one says is not the whole truth. The mark of an
+        # ``external`` body is stored before it may begin, which this very delivery then did not.
         report = replace(report, outcome=Outcome.CANCELLED, begun_at=active.begun_at)
     _release(turn, run, no, report.item, active)
     if comes_too_soon(run, no):
