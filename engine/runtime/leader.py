@@ -75,7 +75,7 @@ class Leader:
         self._consequences = Consequences(world, self._core, *others, self._decided, self._forget)
         self._accounting = Accounting(world.budgets, shard, f"{shard}:{epoch}", world.hot, world.clock, pace.announce_s)
         self._uncommitted: list[Record] = []
-        self._intake = Intake(shard, world, pace)
+        self._intake = Intake(shard, world, pace, self._core.is_light)
         self._tempo = Tempo(pace.dispatch)
         self._jumps = JumpWatch(world.clock)
         self._to_adopt: list[str] = []
@@ -99,10 +99,10 @@ class Leader:
         events = self._read()
         now, nodes = self._world.clock.monotonic(), len(events)
         self._take_named()
-        if now >= self._poll_at:
+        if now >= self._poll_at and not self._intake.light:
             self._poll_at = now + self._pace.poll_s
             events += self._poll()
-        if now >= self._inspect_at:
+        if now >= self._inspect_at and not self._intake.light:
             self._inspect_at = now + self._pace.inspect_s
             events += self._inspect()
             self._uncommitted += looked(self._accounting, self._intake.caught_up)
@@ -112,7 +112,7 @@ class Leader:
         nodes += self._dispatch(self._tempo.nodes(len(self._rows)) - nodes)
         if self._commit():
             self._after_commit()
-        self._tempo.took(self._world.clock.monotonic() - now, nodes)
+        self._tempo.took(self._world.clock.monotonic() - now, nodes, len(self._rows))
 
     @property
     def idle(self) -> bool:
@@ -247,10 +247,12 @@ class Leader:
             self._complain("redis.unavailable", error)
             return 0
         most = max(most, self._tempo.at_least(self._core.attempts_out()))
-        chunks, verdict = self._core.dispatch(room, self._world.clock.now(), most)
+        now, light = self._world.clock.now(), self._intake.light
+        chunks, verdict = self._core.dispatch(room, now, most, newcomers_only=light)
         self._accounting.with_ceilings(verdict, self._core.runs, self._caring)
         self._absorb(verdict)
         self._full = (sent := sum(map(len, chunks))) >= most
+        self._intake.patience.sent(self._core.light_work_s(chunks))
         chunks = self._children.dispatched(chunks)
         self._inflight.add(chunks)
         for chunk in chunks:
@@ -325,7 +327,7 @@ class Leader:
 
     def _idle_s(self) -> float:
         """Seconds that may be spent waiting for a report."""
-        if self._full or self._newcomers.waiting:
+        if self._full or self._newcomers.waiting or self._intake.holds:
             return 0.0
         now = self._world.clock.monotonic()
         waits = [self._poll_at - now, self._inspect_at - now]

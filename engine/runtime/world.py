@@ -53,6 +53,8 @@ class Pace:
         Longest wait between tries that a worker sits out itself.
     batch, dispatch
         Reports taken in, and attempts sent, in one step at most.
+    held_nodes
+        Reports that tell of so many nodes or more wait for a step of its own of what is said of light runs.
     """
 
     lease_s: float = 1.5
@@ -65,6 +67,7 @@ class Pace:
     retry_in_worker_max_s: float = 1.0
     batch: int = 1000
     dispatch: int = 1000
+    held_nodes: int = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ from engine.scheduling.hedges import Hedges, usual
 from engine.scheduling.odds import NoOdds, Odds
 from engine.scheduling.outstanding import Outstanding, Room
 from engine.scheduling.prefetches import Prefetches
-from engine.scheduling.ready import Ready
+from engine.scheduling.ready import NEXT_TO_NOTHING, Ready
 from engine.scheduling.records import Begun, CommandHandled, RunState, StepState
 from engine.scheduling.snapshot import RunSnapshot
 from engine.scheduling.state import LiveRun, Policy
@@ -98,13 +98,17 @@ class Core:
         self._prefetches.follow(turn, self.runs)
         return turn.verdict
 
-    def dispatch(self, room: Room, now: float, most: int) -> tuple[list[Chunk], Verdict]:
+    def dispatch(
+        self, room: Room, now: float, most: int, *, newcomers_only: bool = False
+    ) -> tuple[list[Chunk], Verdict]:
         """Choose up to ``most`` attempts to send, a chunk a message; the verdict holds their records."""
         turn = self._turn(now)
-        chunks = dispatch(turn, room, self._parked, most)
+        chunks = dispatch(turn, room, self._parked, most, newcomers_only=newcomers_only)
         decisions.travel_together(turn, self.runs, chunks)
         sent = sum(map(len, chunks))
         self._hedges.sent(turn.policy, sent)
+        if newcomers_only:
+            return chunks, turn.verdict
         chunks += self._hedges.launch(turn, self.runs, room, most - sent)
         chunks += self._bets.place(turn, room, most - sum(map(len, chunks)))
         self._prefetches.place(turn, room, most - sum(map(len, chunks)))
@@ -152,6 +156,20 @@ class Core:
     def prefetch_left_s(self, run: LiveRun, no: int, now: float) -> float | None:
         """Seconds that the step's body may wait for what is being read ahead; ``None`` if nothing is."""
         return self._prefetches.left_s(run, no, now)
+
+    def is_light(self, run_id: str) -> bool:
+        """Whether a live run has next to nothing out, so that what is said of it is soon taken in."""
+        run = self.runs.get(run_id)
+        return run is not None and len(run.active) <= NEXT_TO_NOTHING
+
+    def light_work_s(self, chunks: Iterable[Chunk]) -> float:
+        """Seconds of work that the longest message of a light run holds; 0 if none of these is of one."""
+        light = (chunk for chunk in chunks if self.is_light(chunk[0].run_id))
+        return max((self._work_s(chunk) for chunk in light), default=0.0)
+
+    def _work_s(self, chunk: Chunk) -> float:
+        active = self.runs[chunk[0].run_id].active
+        return sum(active[it.step_no, it.item].estimate_s for it in chunk if (it.step_no, it.item) in active)
 
     def attempts_out(self) -> int:
         """Active attempts of every queue."""

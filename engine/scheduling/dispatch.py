@@ -11,11 +11,12 @@ from engine.scheduling.chunks import chunk_size, node_cost_s
 from engine.scheduling.events import Chunk, Placement
 from engine.scheduling.mixtures import Mixtures
 from engine.scheduling.outstanding import Room
+from engine.scheduling.ready import NEXT_TO_NOTHING
 from engine.scheduling.records import Dispatched, RunState
 from engine.scheduling.state import Active, LiveRun
 from engine.scheduling.steps import ask_page
 from engine.scheduling.turn import Turn
-from engine.scheduling.urgency import FIRST_S
+from engine.scheduling.urgency import AT_ONCE_S, FIRST_S
 from engine.scheduling.windows import Windows
 
 _TURN_S = 0.25
@@ -29,20 +30,27 @@ class Parked:
     sources: list[tuple[LiveRun, int]] = field(default_factory=list)
 
 
-def dispatch(turn: Turn, room: Room, parked: Parked, most: int) -> list[Chunk]:
+def dispatch(turn: Turn, room: Room, parked: Parked, most: int, *, newcomers_only: bool = False) -> list[Chunk]:
     """Choose up to ``most`` attempts to send now, and journal them; each chunk is to be one message.
 
     Newcomers of every queue have their first turn before anybody has another one. They may take half of
-    ``most``: a stream of new runs slows the others down, and never stops them.
+    ``most``: a stream of new runs slows the others down, and never stops them. With ``newcomers_only``
+    the others have theirs at the next dispatch.
     """
     again, parked.sources = parked.sources, []
     for run, no in again:
         turn.ready.add(run, no)
     sending = _Sending(turn, room, parked, most)
     queues = [queue for queue in turn.ready.queues() if queue not in room.paused]
-    if len(queues) > 1 or any(turn.ready.newcomers(queue) < turn.ready.runs(queue) for queue in queues):
+    if (
+        newcomers_only
+        or len(queues) > 1
+        or any(turn.ready.newcomers(queue) < turn.ready.runs(queue) for queue in queues)
+    ):
         for queue in queues:
-            sending.newcomers(queue, max(1, most // 2))
+            sending.newcomers(queue, most if newcomers_only else max(1, most // 2))
+    if newcomers_only:
+        return sending.chunks
     for queue in turn.ready.queues():
         if queue in room.paused:
             decisions.queue_paused(turn, queue)
@@ -130,8 +138,10 @@ class _Sending:
 
 
 def _is_urgent(turn: Turn, run: LiveRun, queue: str, slots: int, seconds: float) -> bool:
-    little = turn.outstanding.of_run_s(run, queue) + seconds <= slots * FIRST_S
-    return little and turn.urgency.grant(queue, slots, seconds, turn.now)
+    seconds_out = turn.outstanding.of_run_s(run, queue) + seconds
+    # A big run of no-ops has hundreds out that take less than FIRST_S: those are not to go before all else.
+    most_s = slots * (FIRST_S if len(run.active) <= NEXT_TO_NOTHING else AT_ONCE_S)
+    return seconds_out <= most_s and turn.urgency.grant(queue, slots, seconds, turn.now)
 
 
 def _cut(run: LiveRun, placements: list[Placement], size: int) -> list[Chunk]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from engine.scheduling.state import LiveRun
 
-_NEXT_TO_NOTHING = 10
+NEXT_TO_NOTHING = 16
 """Attempts that a newcomer may have out."""
 
 
@@ -121,7 +121,7 @@ class _QueueSources:
     def add(self, run: LiveRun, no: int, rank: float) -> None:
         if run.id not in self._runs:
             self._runs[run.id] = (run, [])
-            self._rings.setdefault(run.priority, _Ring()).add(run.id, new=len(run.active) <= _NEXT_TO_NOTHING)
+            self._rings.setdefault(run.priority, _Ring()).add(run.id, new=len(run.active) <= NEXT_TO_NOTHING)
         heapq.heappush(self._runs[run.id][1], (-rank, no))
         self.width += 1
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 FIRST_S = 0.1
 """Seconds of a slot's work that count as a run's first."""
+AT_ONCE_S = 0.01
+"""The same for a run that has more than next to nothing out."""
 _SHARE = 0.5
 _SAVED_S = 1.0
 

@@ -76,7 +76,7 @@ class Simulation:
         self.early: Counter[str] = Counter()
         self._numbers = 0
         small = own.random() < 0.4
-        self.pace = Pace(batch=3, dispatch=4) if small else Pace()
+        self.pace = Pace(batch=3, dispatch=4, held_nodes=2) if small else Pace()
         self.policy, self.durations_known = _policy(seed, small=small)
         self.policy, self.stragglers = _hedging(seed, self.policy)
         self.speculates = random.Random(f"{seed} bets").random() < 0.5

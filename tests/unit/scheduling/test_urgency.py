@@ -22,6 +22,13 @@ class Known(NoOdds):
         return 0.01
 
 
+class NoOps(NoOdds):
+    """Every body takes next to no time."""
+
+    def typical_s(self, plan: str, path: str, task: str) -> float | None:
+        return 0.0001
+
+
 def full() -> OneRun:
     """A run of 10,000 nodes that fills the window."""
     run = OneRun(plan_of(replace(step(0), for_each=list(range(10_000)))))
@@ -68,3 +75,15 @@ def test_a_stream_of_small_runs_may_spend_half_of_the_slots_first() -> None:
     for tick in range(1000):
         granted += 0.1 * urgency.grant("io", 1, 0.1, tick * 0.1)
     assert 50.0 <= granted <= 51.5, "half of a hundred seconds, and what was saved up"
+
+
+def test_hundreds_of_no_ops_of_a_big_run_do_not_go_before_a_small_one() -> None:
+    run = OneRun(plan_of(replace(step(0), for_each=list(range(10_000)))))
+    run.core = Core(run.policy, NoOps())
+    run._keep(run.core.take(run.journal.load("r"), run.plan, run.now))
+    for _ in range(3):
+        run.send(Room({"io": 2}), 50)
+    joined_by(run, "small", 10)
+    run.send(Room({"io": 2}), 50)
+    urgent = [(one, item) for one in ("r", "small") for (_, item), it in run.core.runs[one].active.items() if it.urgent]
+    assert urgent == [("r", item) for item in range(100)] + [("small", item) for item in range(10)]
