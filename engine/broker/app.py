@@ -21,6 +21,8 @@ from settings import Settings
 DEFAULT_PRIORITY = 3
 """Middle of Redis' four steps (0 first, then 3, 6, 9), so that some work can go ahead of the rest."""
 
+CHILD_MESSAGES = 10_000
+"""Messages after which a child of a prefork pool is replaced."""
 LASTS = "lasts_s"
 """Header of a message: seconds that its bodies are expected to take, all in all."""
 
@@ -134,7 +136,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         },
         # Against leaks in task code; prefork only, in kB. A slot stands still for half a second while its child is
         # replaced, which after a thousand messages of 50 ms was one part in a hundred; the memory tells sooner.
-        "worker_max_tasks_per_child": 10_000,
+        "worker_max_tasks_per_child": CHILD_MESSAGES,
         "worker_max_memory_per_child": 512_000,
         "worker_pool_start_method": "fork",  # children inherit what the parent loaded and one shared page
         "worker_proc_alive_timeout": 10,

@@ -25,10 +25,10 @@ def test_an_idle_worker_stops_at_once(bench: Bench, pool: str) -> None:
 
 
 def test_a_child_that_did_its_share_is_replaced_without_a_loss(bench: Bench) -> None:
-    count = 1_100  # a child does 1,000
+    count = 1_100
     deliveries = [bench.delivery("t.facts", run_id=f"r_{number}") for number in range(count)]
     bench.send(*deliveries)
-    bench.start(slots=1)
+    bench.start(slots=1, before="import engine.broker.app as app; app.CHILD_MESSAGES = 1_000; ")
 
     def done() -> int:
         return sum(report.kind is ReportKind.DONE for report in bench.read())
