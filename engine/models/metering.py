@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import tenacity
@@ -110,6 +111,8 @@ class Meter:
     ----------
     stop
         Whether the attempt was told to stop.
+    say
+        Takes a line for those who look at the attempt; of each provider that is waited for long there is one.
     """
 
     prices: PricesPort
@@ -118,6 +121,8 @@ class Meter:
     notes: NotesPort
     clock: Clock
     stop: Callable[[], bool]
+    say: Callable[[str], None] = lambda _line: None
+    _waited_for: set[str] = field(default_factory=set)
 
     def paid(self, call: Call[A]) -> Paid[A]:
         """The answer to ``call``, tried again while the provider is busy or broken and there is time.
@@ -155,7 +160,8 @@ class Meter:
         told = {"id": entry_id, "model": call.model.id, "provider": provider, "purpose": call.purpose}
         # Providers count what is likely to go in and all that may come out; the bound would take up far more room.
         likely = min(tokens, count(call.text, call.model.id) + call.output_bound)
-        admission = self.throttle.admit(provider, likely, call.until, self.stop, name)
+        said = partial(self._say_once, provider)
+        admission = self.throttle.admit(provider, likely, call.until, self.stop, name, said)
         used: int | None = 0
         alone_s = 0.0
         try:
@@ -243,6 +249,11 @@ class Meter:
             cache=call.cache, settled=settled, outcome=outcome, facts={**call.facts, **(facts or {})},
             context_tokens=context[0] if context else 0, cited_tokens=context[1] if context else None,
         )  # fmt: skip
+
+    def _say_once(self, provider: str, line: str) -> None:
+        if provider not in self._waited_for:
+            self._waited_for.add(provider)
+            self.say(line)
 
     def _sleep(self, seconds: float) -> None:
         over = time.monotonic() + seconds

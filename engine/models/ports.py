@@ -96,8 +96,19 @@ class Admission(Protocol):
 class ThrottlePort(Protocol):
     """Concurrency and tokens a minute of each provider, held across workers."""
 
-    def admit(self, provider: str, tokens: int, until: float, stop: Callable[[], bool], model: str = "") -> Admission:
-        """Wait for room: ``Retryable`` if there is none by the monotonic time ``until``, ``Cancelled`` if stopped."""
+    def admit(
+        self,
+        provider: str,
+        tokens: int,
+        until: float,
+        stop: Callable[[], bool],
+        model: str = "",
+        say: Callable[[str], None] | None = None,
+    ) -> Admission:
+        """Wait for room: ``Retryable`` if there is none by the monotonic time ``until``, ``Cancelled`` if stopped.
+
+        ``say`` is told once what a long wait is for.
+        """
 
 
 class PricesPort(Protocol):
@@ -170,6 +181,7 @@ class NoThrottle:
         until: float,  # noqa: ARG002 - the port
         stop: Callable[[], bool],  # noqa: ARG002 - the port
         model: str = "",  # noqa: ARG002 - the port
+        say: Callable[[str], None] | None = None,  # noqa: ARG002 - the port
     ) -> Admission:
         """At once."""
         return NoAdmission()

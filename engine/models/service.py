@@ -104,6 +104,8 @@ class Models:
         What calls count against, and earlier answers.
     policy
         How the attempt's calls are routed.
+    say
+        Takes a line for those who look at the attempt: that it waits for a provider.
     """
 
     def __init__(
@@ -116,13 +118,14 @@ class Models:
         budget: BudgetPort | None = None,
         cache: CachePort | None = None,
         policy: Policy | None = None,
+        say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._parts, self._secret = parts, secret
         self._notes = notes = _Remembering(notes)
         self.policy = policy or Policy()
         self._until = time.monotonic() + (_NO_DEADLINE_S if timeout_s is None else timeout_s)
         self._cache = cache
-        self._meter = Meter(parts.prices, parts.throttle, budget or NoBudget(), notes, parts.clock, stop)
+        self._meter = Meter(parts.prices, parts.throttle, budget or NoBudget(), notes, parts.clock, stop, say)
         self._usable: dict[str, bool] = {}
 
     @property

@@ -43,7 +43,7 @@ def make_context(
     """
     further: dict[str, Any] = {} if prefetched is None else {"prefetched": prefetched}
     if notes is not None:
-        further |= {"note": notes.note, "service": Offered(services, delivery, call, stop, notes).get}
+        further |= {"note": notes.note, "service": Offered(services, delivery, call, stop, notes, log).get}
     node = node_key(delivery.path, real_item(call.item), delivery.fanned)
     return TaskContext(
         run_id=delivery.run_id,

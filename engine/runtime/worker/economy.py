@@ -63,6 +63,7 @@ def models(offered: Offered) -> Models:
         offered.delivery.timeout_s,
         **_ports(offered),
         policy=_policy(offered),
+        say=offered.log.info,
     )
 
 
@@ -110,7 +111,7 @@ def _parts(offered: Offered) -> Parts:
     said = economy(services)
     catalogue = Catalogue(said)
     rooms = {
-        each.name: Room(each.max_parallel, each.tokens_per_minute, each.timeout_s)
+        each.name: Room(each.max_parallel, each.tokens_per_minute)
         for each in catalogue.providers
         if each.form != "local"
     }

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from engine.errors import Permanent
+from engine.runtime.worker.loglines import LogLines
 from engine.runtime.worker.notes import Notes
 from engine.runtime.worker.services import Services
 from engine.wire import Delivery, NodeCall
@@ -40,6 +41,7 @@ class Offered:
     call: NodeCall
     stop: Callable[[], bool]
     notes: Notes
+    log: LogLines
     _made: dict[type[Any], Any] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 

@@ -109,7 +109,7 @@ def _measured(url: str, folder: str, calls: int) -> tuple[list[float], list[floa
     accounts = Accounts(redis, _Nothing(), limits)  # type: ignore[arg-type]  # books without a line
     Accounting(accounts, 0, "bench", _Nothing(), SystemClock(), 0.0).look(caught_up=True)  # type: ignore[arg-type]
     till = Till(redis, Holdings(redis), limits, SystemClock())
-    throttle = RedisThrottle(url, "b", {"instant": Room(64, 10**9, 300.0)})
+    throttle = RedisThrottle(url, "b", {"instant": Room(64, 10**9)})
     parts = Parts(Catalogue(ModelsSection.model_validate(_SAID)), Prices(PricesSection.model_validate(_PRICES).root))
     parts.throttle = throttle
     instant, notes = _Instant(), _Notes()

@@ -13,6 +13,7 @@ from engine.errors import Permanent, Retryable
 from engine.models.failures import InvalidAnswer, NoAnswer
 from engine.models.ports import NoThrottle
 from engine.models.request import Message, Request
+from engine.models.service import Models
 from tests.services.metered import Metered
 from tests.services.models import Asked, Fault, Simulated, SimulatedModels
 
@@ -164,6 +165,24 @@ def test_what_a_busy_provider_asks_of_one_worker_holds_for_all(
     with pytest.raises((Retryable, Permanent)):
         opened(tries=1).models(throttle=throttle).ask(question())
     assert throttle.alone == [alone_s]
+
+
+class Slow(Counting):
+    """Says of every call that it was waited for."""
+
+    def admit(self, *given: Any) -> Any:
+        given[-1]("waits for a slot of provider simulated: 2 of 2 in use")
+        return self
+
+
+def test_an_attempt_says_once_that_it_waits_for_a_provider(server: SimulatedModels, opened: Opened) -> None:
+    metered, said = opened(), list[str]()
+    metered.parts.throttle = Slow()
+    models = Models(metered.parts, metered, metered.secret, lambda: False, 60.0, metered, say=said.append)
+    for _ in range(2):
+        models.ask(question())
+    assert server.calls == 2
+    assert said == ["waits for a slot of provider simulated: 2 of 2 in use"]
 
 
 def test_an_error_within_a_stream_is_told_in_its_own_words(server: SimulatedModels, opened: Opened) -> None:
