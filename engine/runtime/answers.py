@@ -28,6 +28,7 @@ from engine.scheduling.events import (
     OutputsKnown,
     PageKnown,
     Request,
+    VerdictKnown,
 )
 from engine.scheduling.records import StepState
 from engine.scheduling.state import LiveRun
@@ -214,6 +215,23 @@ def _input_named(row: RunRow, name: str) -> Value | None:
 def _is_listed(run: LiveRun, no: int) -> bool:
     """Whether a step's output is the list of its nodes' outputs."""
     return run.step(no).fanned and run.step(no).voting is None
+
+
+def unanswered(request: Request, why: str) -> Event:
+    """The event that says of ``request`` that it cannot be answered; a guess counts as wrong then."""
+    match request:
+        case NeedCondition():
+            return ConditionKnown(request.run_id, request.step_no, holds=False, error=why)
+        case NeedMatch():
+            return GuessKnown(request.run_id, request.step_no, right=False)
+        case NeedItems():
+            return ItemsKnown(request.run_id, request.step_no, 0, why)
+        case NeedPage():
+            return PageKnown(request.run_id, request.step_no, request.low, request.high, error=why)
+        case NeedOutputs():
+            return OutputsKnown(request.run_id, None, (why,), produced=False)
+        case NeedVerdict():
+            return VerdictKnown(request.run_id, request.question, request.step_no, holds=False, error=why)
 
 
 def facts_of(row: RunRow) -> dict[str, Any]:

@@ -32,9 +32,10 @@ from engine.budgets.scopes import (
 from engine.clock import Clock
 from engine.costs.entry import Entry
 from engine.dag.compiled import CompiledStep
-from engine.errors import Unavailable
+from engine.errors import Unavailable, UsageError
 from engine.hotstate.budgets import Amounts, Bucket, Record, RedisBudgets, Scope
 from engine.plan.care import Care
+from engine.runtime.bugs import reason_of
 from engine.runtime.caring import Caring
 from engine.runtime.ports import HotState
 from engine.scheduling.events import Verdict
@@ -104,9 +105,15 @@ class Accounting:
                 run = runs[record.run_id]
                 step = run.step(record.step_no)
                 if spends(step):
-                    care = Care.from_json(caring.care(run, step))
-                    ceiling = attempt_ceiling_nusd(care.budget, care.run_budget, self._accounts.settings, care.above)
-                    verdict.records[place] = replace(record, ceiling_nusd=ceiling)
+                    try:
+                        care = Care.from_json(caring.care(run, step))
+                        limits = (care.budget, care.run_budget, self._accounts.settings, care.above)
+                        verdict.records[place] = replace(record, ceiling_nusd=attempt_ceiling_nusd(*limits))
+                    except UsageError:
+                        continue  # refused before: no delivery is made, and nothing spent
+                    except Exception as error:  # noqa: BLE001 - it ends that step's nodes, and no other run
+                        why = reason_of(error, run.id, f"the limits of {step.path} were read")
+                        caring.refuse(run.id, step.no, why)
 
     def look(self, caught_up: bool) -> list[Noted]:
         """Open the counters if they can be, and find what nobody will report any more, to be journaled now."""

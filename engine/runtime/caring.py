@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.dag.compiled import CompiledStep
+from engine.errors import UsageError
 from engine.runtime.ports import RunRow
 from engine.scheduling.state import LiveRun
 
@@ -18,9 +19,18 @@ class Caring:
 
     def __init__(self, runs: Mapping[str, LiveRun], rows: Mapping[str, RunRow]) -> None:
         self._runs, self._rows = runs, rows
+        self._refused: dict[tuple[str, int], str] = {}
 
     def care(self, run: LiveRun, step: CompiledStep) -> dict[str, Any] | None:
-        """As ``engine.plan.care.Care`` reads it; ``None`` if nothing is said."""
+        """As ``engine.plan.care.Care`` reads it; ``None`` if nothing is said.
+
+        Raises
+        ------
+        UsageError
+            What is said could not be read: no body may spend by it.
+        """
+        if (why := self._refused.get((run.id, step.no))) is not None:
+            raise UsageError(why)
         care = dict(step.care) if step.care is not None else {}
         above = self._above(run)
         if cheaper := max(run.budget.cheaper, *(each.budget.cheaper for each in above), 0):
@@ -30,6 +40,15 @@ class Caring:
         if above:
             care["above"] = [(each.id, _limits(each)) for each in above]
         return care or None
+
+    def refuse(self, run_id: str, step_no: int, why: str) -> None:
+        """What is said of a step's calls cannot be read: none of its deliveries can be made from now on."""
+        self._refused[run_id, step_no] = why
+
+    def forget(self, run_id: str) -> None:
+        """A run ended."""
+        for key in [key for key in self._refused if key[0] == run_id]:
+            del self._refused[key]
 
     def _above(self, run: LiveRun) -> list[LiveRun]:
         """The runs above ``run``, the nearest first."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from engine.dag.compiled import ChildKind, ChildRuns
 from engine.errors import PlanError, TaskError, Unavailable, UsageError
+from engine.runtime.bugs import reason_of
 from engine.runtime.offspring import Birth, Offspring
 from engine.runtime.ports import ChildEnd, ChildOf, NewChild, RunRow
 from engine.runtime.world import World
@@ -166,6 +167,10 @@ class Children:
                 except (UsageError, TaskError, PlanError) as error:
                     del self._births[key]
                     events.append(_failed(ChildOf(run_id, no, item, birth.attempt), str(error), retryable=False))
+                except Exception as error:  # noqa: BLE001 - nothing is stored of it: it ends that node, and no other
+                    why = reason_of(error, run_id, f"a run for {run.step(no).path} was made")
+                    del self._births[key]
+                    events.append(_failed(ChildOf(run_id, no, item, birth.attempt), why, retryable=False))
         if made:
             self._world.journal.start_children(self._shard, self._epoch, made)
         for key in keys:
@@ -275,6 +280,9 @@ class Children:
                 told = self._offspring.after_round(child, end, self._world.clock.now() - begun_at, scores)
             except (UsageError, TaskError) as error:
                 return [_failed(parent, f"the end of round {parent.round}: {error}", retryable=False)]
+            except Exception as error:  # noqa: BLE001 - nothing is decided of it: it ends that loop, and no other run
+                why = reason_of(error, run.id, f"round {parent.round} was judged")
+                return [_failed(parent, why, retryable=False)]
             if isinstance(told, Birth):
                 self._births[run.id, node] = told
                 return [Cascaded(run.id, "partial", "")] if end.row.partial else []

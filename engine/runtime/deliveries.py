@@ -107,6 +107,7 @@ class Deliveries:
 
     def forget(self, run_id: str) -> None:
         """A run ended."""
+        self._caring.forget(run_id)
         for key in [key for key in self._shared if key[0] == run_id]:
             del self._shared[key]
 

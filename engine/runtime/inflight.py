@@ -10,6 +10,7 @@ import structlog
 
 from engine.errors import Unavailable, UsageError
 from engine.plan.tasktype import Effects
+from engine.runtime.bugs import reason_of
 from engine.runtime.deliveries import Deliveries
 from engine.runtime.inspection import Inspection, Orphans, not_begun, untold
 from engine.runtime.outbox import Outbox, Sent, Unsent
@@ -258,6 +259,8 @@ class Inflight:
                     placed.add(placement.step_no)
                 except UsageError as error:
                     events.append(_unpackable(placement, str(error)))
+                except Exception as error:  # noqa: BLE001 - nothing is sent or decided yet: it ends this node alone
+                    events.append(_unpackable(placement, _fault(run, placement, error)))
             unsent.placements = tuple(placement for placement, _ in calls)
             if not calls:
                 return None
@@ -272,6 +275,10 @@ class Inflight:
             if unsent.failures > _MAKE_TRIES:
                 events.extend(_unpackable(placement, str(error)) for placement in unsent.placements)
                 unsent.placements = ()
+        except Exception as error:  # noqa: BLE001 - as above, for what the nodes share
+            why = _fault(run, first, error)
+            events.extend(_unpackable(placement, why) for placement in unsent.placements)
+            unsent.placements = ()
         return None
 
     def _make(
@@ -325,6 +332,10 @@ class Inflight:
 
 def _name(node: NodeId) -> str:
     return f"{node[0]}:{node[1]}"
+
+
+def _fault(run: LiveRun, placement: Placement, error: Exception) -> str:
+    return reason_of(error, run.id, f"a message of {run.step(placement.step_no).path} was made")
 
 
 def _unpackable(placement: Placement, why: str) -> Unpackable:

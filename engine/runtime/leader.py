@@ -69,7 +69,7 @@ class Leader:
         self._rooms = Rooms(shard, world, limits)
         offspring = Offspring(self._values, self._answers, world.clock)
         self._children = Children(shard, epoch, world, offspring, runs, rows)
-        self._newcomers = Newcomers(shard, world, self._core, self._rows, self._absorb, self._taken_up)
+        self._newcomers = Newcomers(shard, epoch, world, self._core, rows, self._absorb, self._taken_up)
         self._questions = Questions(self._answers, self._learning, runs, rows, self._decided)
         others = (self._inflight, self._children, self._newcomers, self._prefetching)
         self._consequences = Consequences(world, self._core, *others, self._decided, self._forget)

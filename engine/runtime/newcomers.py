@@ -8,14 +8,16 @@ Commits nothing: what taking a run up decides is handed to the leader.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
 from engine.errors import FlywheelError, NotFound, Unavailable
+from engine.runtime.bugs import NOT_OF_A_RUN, reason_of
 from engine.runtime.ports import RunRow
 from engine.runtime.world import World
 from engine.scheduling.core import Core
-from engine.scheduling.events import Verdict
+from engine.scheduling.events import RunOver, Verdict
 from engine.scheduling.records import RunChanged, RunState
 from engine.scheduling.snapshot import RunSnapshot
 
@@ -38,10 +40,10 @@ class Newcomers:
     """
 
     def __init__(
-        self, shard: int, world: World, core: Core, rows: dict[str, RunRow], absorb: Callable[[Verdict], None],
+        self, shard: int, epoch: int, world: World, core: Core, rows: dict[str, RunRow], absorb: Callable[[Verdict], None],
         taken_up: Callable[[RunRow], None],
     ) -> None:  # fmt: skip
-        self._shard, self._world, self._core, self._rows = shard, world, core, rows
+        self._shard, self._epoch, self._world, self._core, self._rows = shard, epoch, world, core, rows
         self._absorb, self._taken_up = absorb, taken_up
         self._named: dict[str, None] = {}
 
@@ -61,7 +63,11 @@ class Newcomers:
         for run_id in list(self._named)[:_TAKE_AT_ONCE]:
             del self._named[run_id]  # first: should it fail, the look for all of them finds it
             if run_id not in self._core.runs:
-                snapshot = self._world.journal.new_run(self._shard, run_id)
+                try:
+                    snapshot = self._world.journal.new_run(self._shard, run_id)
+                except Exception as error:  # noqa: BLE001 - it is found among all of them, and ends there
+                    reason_of(error, run_id, "the run was looked for")
+                    snapshot = None
                 if snapshot is None:
                     found_all = False
                 else:
@@ -77,27 +83,48 @@ class Newcomers:
 
     def take_commanded(self, run_id: str) -> None:
         """Take up a run that a command names and that has not been noticed yet, if it has not ended."""
+        if run_id in self._rows:
+            return  # it could not be taken up, and its end is not committed yet
         try:
             snapshot = self._world.journal.load(run_id)
         except NotFound:
             log.warning("command.for_no_run", run=run_id)
+        except Exception as error:  # noqa: BLE001 - it is found among all of them, and ends there
+            reason_of(error, run_id, "the run was looked for")
         else:
             self.take(snapshot.run, snapshot)
 
     def take(self, row: RunRow, snapshot: RunSnapshot | None = None) -> None:
         """Take up one run; ``snapshot`` is what the journal knows of it, if that was read."""
-        if row.state.final:
+        if row.state.final or row.id in self._rows:  # with a row it was taken up, or failed with what is committed next
             return
         try:
             plan = self._world.compiled(row.plan_version)
-        except Unavailable:
+            snapshot = snapshot or self._world.journal.load(row.id)
+        except NOT_OF_A_RUN:
             raise
         except FlywheelError as error:
-            reason = f"its stored plan does not compile: {error}"
-            failed = RunChanged(row.id, RunState.FAILED, reason, self._world.clock.now())
-            self._absorb(Verdict([failed], [], []))
+            self._fail(row, f"its stored plan does not compile: {error}")
             return
-        snapshot = snapshot or self._world.journal.load(row.id)
+        except Exception as error:  # noqa: BLE001 - nothing of it is in memory yet: it ends that run, and no other
+            self._fail(row, reason_of(error, row.id, "the run was taken up"))
+            return
         self._rows[row.id] = row
-        self._absorb(self._core.take(snapshot, plan, self._world.clock.now()))
+        try:
+            verdict = self._core.take(snapshot, plan, self._world.clock.now())
+        except Exception as error:
+            # Half of it may be in the core's memory, to be scheduled and counted with the others: that memory is
+            # given up, and made anew from the journal, in which the run has failed by then. So it happens once.
+            why = reason_of(error, row.id, "the run was taken up")
+            failed = RunChanged(row.id, RunState.FAILED, why, self._world.clock.now())
+            with suppress(Unavailable):  # it would let this scheduler go on
+                self._world.journal.commit(self._shard, self._epoch, [failed])
+            raise
+        self._absorb(verdict)
         self._taken_up(row)
+
+    def _fail(self, row: RunRow, reason: str) -> None:
+        """The run cannot be taken up: it ends, the run above it is told, and what it left in Redis goes."""
+        self._rows[row.id] = row  # until it is forgotten: whose node it stands for is read there
+        failed = RunChanged(row.id, RunState.FAILED, reason, self._world.clock.now())
+        self._absorb(Verdict([failed], [], [RunOver(row.id)]))

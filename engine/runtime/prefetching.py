@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from engine.errors import Unavailable, UsageError
+from engine.runtime.bugs import reason_of
 from engine.runtime.ports import RunRow
 from engine.runtime.world import World
 from engine.scheduling.events import DropPrefetches, Event, PrefetchEnded, StartPrefetch
@@ -72,6 +73,8 @@ class Prefetching:
                 self._world.publisher.publish([delivery])
             except (Unavailable, UsageError) as error:
                 log.info("prefetch.not_sent", run=run.id, step=each.step_no, why=str(error))
+            except Exception as error:  # noqa: BLE001 - its body reads for itself what was not read ahead
+                reason_of(error, run.id, "what is read ahead was asked for")
 
     def ahead(self, run: LiveRun, step_no: int) -> Ahead | None:
         """Where the step's body finds what was read ahead for it; ``None`` if nothing was."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
-from engine.runtime.answers import Answers
+from engine.runtime.answers import Answers, unanswered
+from engine.runtime.bugs import reason_of
 from engine.runtime.learning import Learning
 from engine.runtime.ports import RunRow
 from engine.scheduling.events import Event, Request
@@ -48,7 +49,10 @@ class Questions:
             request = self._asked[0]
             run = self._runs.get(request.run_id)
             if run is not None and not run.state.final:
-                event = self._answers.answer(request, run, self._rows[request.run_id])
+                try:
+                    event = self._answers.answer(request, run, self._rows[request.run_id])
+                except Exception as error:  # noqa: BLE001 - it ends what was asked about, and no other run
+                    event = unanswered(request, reason_of(error, run.id, f"answering {type(request).__name__}"))
                 self._learning.answered(event, run)
                 self._decide([event])
             self._asked.popleft()

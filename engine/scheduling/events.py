@@ -188,7 +188,8 @@ class OutputsKnown:
     """The answer to ``NeedOutputs``.
 
     ``text`` is a value's JSON text. ``missing`` names the outputs whose step produced nothing.
-    ``produced`` is false when the plan declares outputs and not one of them has a value.
+    ``produced`` is false when the plan declares outputs and not one of them has a value; without ``text`` they
+    could not be made then, and ``missing`` says why.
     """
 
     run_id: str

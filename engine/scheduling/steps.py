@@ -281,6 +281,8 @@ def finish(turn: Turn, run: LiveRun, outputs: str | None, missing: tuple[str, ..
         state, reason = RunState.FAILED, why
     elif not produced:
         why = "no output: every step that the outputs refer to was skipped"
+        if outputs is None:
+            why = "no output: " + "; ".join(missing)
         state, reason = RunState.FAILED, f"over budget: {run.budget.stopped}; {why}" if run.budget.stopped else why
     elif reached:
         lacking = f"; partial: no value for {', '.join(missing)}" if missing else ""
