@@ -143,10 +143,14 @@ def _stack(settings: Settings, command: str) -> Iterator[Stack]:
 
 def stop(stack: Stack) -> None:
     """Stop a stack, waiting first for others that share it; a second interrupt ends the waiting."""
+    told = stack.failure is not None
     try:
         if stack.owned and stack.in_use():
             click.echo("another process still uses this stack; waiting for it (Ctrl-C stops it all the same)", err=True)
             while stack.in_use():
+                if stack.failure is not None and not told:
+                    told = True
+                    click.echo(f"the stack has failed: {stack.failure}", err=True)  # asking tells the others as well
                 time.sleep(0.2)
     except KeyboardInterrupt:
         click.echo("", err=True)

@@ -40,8 +40,8 @@ class Newcomers:
     """
 
     def __init__(
-        self, shard: int, epoch: int, world: World, core: Core, rows: dict[str, RunRow], absorb: Callable[[Verdict], None],
-        taken_up: Callable[[RunRow], None],
+        self, shard: int, epoch: int, world: World, core: Core, rows: dict[str, RunRow],
+        absorb: Callable[[Verdict], None], taken_up: Callable[[RunRow], None],
     ) -> None:  # fmt: skip
         self._shard, self._epoch, self._world, self._core, self._rows = shard, epoch, world, core, rows
         self._absorb, self._taken_up = absorb, taken_up

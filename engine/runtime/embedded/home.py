@@ -21,7 +21,8 @@ SOCKET_PATH_MAX = 100
 class StackInfo:
     """What the owner of a running stack tells others.
 
-    ``queues`` are those its workers serve; ``ready`` says that all of them have announced themselves.
+    ``queues`` are those its workers serve; ``ready`` says that all of them have announced themselves, ``failure``
+    why it cannot work any more.
     """
 
     pid: int
@@ -29,6 +30,7 @@ class StackInfo:
     queues: tuple[str, ...]
     command: str
     ready: bool = False
+    failure: str | None = None
 
 
 class Home:
@@ -73,7 +75,8 @@ class Home:
         """The running stack, or ``None``: a file whose owner is dead counts for nothing."""
         try:
             data = json.loads((self.path / "stack.json").read_text())
-            info = StackInfo(data["pid"], data["redis_url"], tuple(data["queues"]), data["command"], data["ready"])
+            known = data["pid"], data["redis_url"], tuple(data["queues"]), data["command"], data["ready"]
+            info = StackInfo(*known, data.get("failure"))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         lock = self.own()

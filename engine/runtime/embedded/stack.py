@@ -20,6 +20,8 @@ from settings import Settings, as_environment
 
 ATTACH_TIMEOUT_S = 30.0
 _LOG_LIMIT_BYTES = 10_000_000
+_LOOK_S = 0.5
+"""How often one that shares a stack looks whether its owner has failed or gone."""
 
 
 class Stack:
@@ -43,6 +45,8 @@ class Stack:
         self.supervisor = Supervisor()
         self.owner: StackInfo | None = None
         self._served: set[str] = set()
+        self._told: str | None = None
+        self._look_at = float("-inf")
         self._ready = False
         self._own: Lock | None = None
         self._use: Lock | None = None
@@ -55,8 +59,23 @@ class Stack:
 
     @property
     def failure(self) -> str | None:
-        """Why the stack cannot work (a child that keeps dying), or ``None``."""
-        return self.supervisor.failure
+        """Why the stack cannot work, or ``None``: a child keeps dying, here or at its owner, or the owner is gone.
+
+        To be asked now and then: it is how an owner's failure is told to those that share its stack.
+        """
+        own = self.supervisor.failure
+        if self.owned and own is not None and own != self._told:
+            self._told = own
+            self._publish()
+        if own is not None or self.owner is None or self.owned or time.monotonic() < self._look_at:
+            return own or self._told
+        self._look_at = time.monotonic() + _LOOK_S
+        found = self.home.info()
+        if found is None or found.pid != self.owner.pid:
+            self._told = f"process {self.owner.pid} ({self.owner.command}), which ran the stack here, has ended"
+        elif found.failure is not None:
+            self._told = f"in the stack of process {found.pid}: {found.failure}"
+        return self._told
 
     def start(self) -> None:
         """Start Redis and a scheduler, or find those of another owner; return when Redis answers.
@@ -123,7 +142,7 @@ class Stack:
 
     def _publish(self) -> None:
         served = tuple(queue for queue in self._given.queues if queue in self._served)
-        self.home.publish(StackInfo(os.getpid(), self._url or "", served, self._command, self._ready))
+        self.home.publish(StackInfo(os.getpid(), self._url or "", served, self._command, self._ready, self._told))
 
     def mark_ready(self) -> None:
         """Tell others that everything answers."""

@@ -12,6 +12,8 @@ SETTLED_S = 20.0
 """A child that lived this long starts with a clean record."""
 DEATHS_MAX = 5
 """Deaths in a row after which a child is given up."""
+DEATHS_LATELY_MAX, LATELY_S = 10, 600.0
+"""So many deaths in so many seconds give a child up too, however long it lived between them."""
 _STOP_ORDER = ("worker", "scheduler", "redis")
 
 
@@ -26,6 +28,7 @@ class Supervisor:
     def __init__(self) -> None:
         self._children: dict[str, Child] = {}
         self._deaths: dict[str, int] = {}
+        self._lately: dict[str, list[float]] = {}
         self._ended: queue.SimpleQueue[Child | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
@@ -52,8 +55,12 @@ class Supervisor:
 
     def _watch(self) -> None:
         while (child := self._ended.get()) is not None:
-            if not self._stopping.is_set():
+            if self._stopping.is_set():
+                continue
+            try:
                 self._restart(child)
+            except OSError as error:  # too many processes, no room for its log: nobody else would hear of it
+                self.failure = f"{child.command.name} died ({_status(child)}) and cannot be started anew: {error}"
 
     def _restart(self, child: Child) -> None:
         name = child.command.name
@@ -64,14 +71,23 @@ class Supervisor:
         else:
             self._deaths[name] = 1 if child.lifetime_s > SETTLED_S else self._deaths.get(name, 0) + 1
             wait_s = min(10.0, 0.2 * 2 ** self._deaths[name])
-        if self._deaths.get(name, 0) >= DEATHS_MAX:
-            lines = "\n  ".join(child.last_lines())
-            died = f"{name} died {DEATHS_MAX} times in a row ({_status(child)})"
-            self.failure = f"{died}; the end of {child.command.log}:\n  {lines}"
-            return
+            if (often := self._too_often(name)) is not None:
+                lines = "\n  ".join(child.last_lines())
+                self.failure = f"{name} died {often} ({_status(child)}); the end of {child.command.log}:\n  {lines}"
+                return
         if not self._stopping.wait(wait_s):
             self.restarts[name] = self.restarts.get(name, 0) + 1
             self.start(child.command)
+
+    def _too_often(self, name: str) -> str | None:
+        """How often a child died, if that was once too often."""
+        now = time.monotonic()
+        self._lately[name] = [at for at in self._lately.get(name, ()) if now - at < LATELY_S] + [now]
+        if self._deaths[name] >= DEATHS_MAX:
+            return f"{DEATHS_MAX} times in a row"
+        if len(self._lately[name]) >= DEATHS_LATELY_MAX:
+            return f"{DEATHS_LATELY_MAX} times in {LATELY_S / 60:g} minutes"
+        return None
 
     def stop(self) -> list[str]:
         """Stop every child: workers, then the scheduler, which stores their last reports, then Redis.

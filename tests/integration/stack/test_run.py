@@ -161,6 +161,32 @@ def test_two_runs_of_one_project_share_a_stack(project: Project) -> None:
     assert project.processes() == []
 
 
+def test_a_scheduler_that_keeps_dying_ends_every_run_that_shares_the_stack(project: Project) -> None:
+    project.environment["FLYWHEEL_FAULT"] = "before_commit:1"
+    first = project.start("run", "tiny")
+    until_it_says(first, "run r_")
+    second = project.start("run", "tiny")
+    said = [process.communicate(timeout=90)[1] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (5, 5), said
+    log = project.folder / ".flywheel" / "logs" / "scheduler.log"
+    for each in said:
+        assert f"scheduler died 5 times in a row (exit 86); the end of {log}:" in each
+    assert f"in the stack of process {first.pid}" in said[1]
+    assert project.processes() == []
+
+
+def test_a_run_ends_when_the_owner_of_its_stack_is_killed(project: Project) -> None:
+    first = project.start("run", "tiny", "-p", "wait_s=60")
+    until_it_says(first, "run r_")
+    second = project.start("run", "tiny", "-p", "wait_s=60")
+    until_it_says(second, "run r_")
+    first.kill()
+    first.communicate(timeout=30)
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 5, err
+    assert f"process {first.pid} (flywheel run tiny), which ran the stack here, has ended" in err
+
+
 def test_a_detached_stack_takes_work_cancels_it_and_goes_down(project: Project) -> None:
     code, _, err = project.call("up", "--detach")
     assert code == 0, err

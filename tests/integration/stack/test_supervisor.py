@@ -17,7 +17,7 @@ from engine.runtime.embedded import redis as embedded_redis
 from engine.runtime.embedded.child import RECYCLE, Command
 from engine.runtime.embedded.home import Home
 from engine.runtime.embedded.redis import RedisPlace
-from engine.runtime.embedded.supervisor import DEATHS_MAX, Supervisor
+from engine.runtime.embedded.supervisor import DEATHS_LATELY_MAX, DEATHS_MAX, Supervisor
 
 
 def until(holds: Callable[[], object], timeout_s: float = 20.0) -> None:
@@ -63,6 +63,19 @@ def test_a_child_that_keeps_dying_is_given_up_with_the_end_of_its_log(
     until(lambda: supervisor.failure)
     assert f"worker-x died {DEATHS_MAX} times in a row (exit 3)" in str(supervisor.failure)
     assert "no such thing" in str(supervisor.failure)
+    supervisor.stop()
+
+
+def test_a_child_that_dies_too_often_is_given_up_though_it_lives_long_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.runtime.embedded.supervisor.min", lambda *_: 0.01, raising=False)
+    monkeypatch.setattr("engine.runtime.embedded.supervisor.SETTLED_S", 0.0)
+    supervisor = Supervisor()
+    supervisor.start(shell(tmp_path, "exit 3"))
+    supervisor.watch()
+    until(lambda: supervisor.failure)
+    assert f"worker-x died {DEATHS_LATELY_MAX} times in 10 minutes (exit 3)" in str(supervisor.failure)
     supervisor.stop()
 
 
