@@ -221,8 +221,8 @@ WORLDS: dict[Callable[[Patch], None], tuple[int, frozenset[str] | None]] = {
     forget_what_was_spent_when_redis_is_lost: (120, frozenset({"redis_flush"})),
     leave_what_dead_workers_held_out_of_the_books: (0, frozenset({"kill_worker", "lose_child"})),
     believe_every_delivery: (
-        560,
-        frozenset({"slow_call", "lost_reply", "late_message", "redis_flush", "redis_restart"}),
+        740,
+        frozenset({"slow_call", "lost_request", "late_message", "doubled_message", "freeze_scheduler"}),
     ),
 }
 """First seed and faults of the worlds in which a rare mutation counts."""
