@@ -27,8 +27,9 @@ def put_back(turn: Turn, run: LiveRun, no: int, report: NodeReport, worker: str)
     progress = run.steps[no]
     trouble = run.trouble.setdefault((no, 0), Trouble())
     trouble.attempt, trouble.retry_at = report.attempt, None
-    may_have_run = report.begun_at is not None or report.outcome in (Outcome.LOST, Outcome.INFRASTRUCTURE)
-    outcome = Outcome.LOST if may_have_run else Outcome.NOT_BEGUN
+    outcome = Outcome.LOST if report.begun_at is not None else Outcome.NOT_BEGUN
+    if report.outcome in (Outcome.LOST, Outcome.INFRASTRUCTURE):
+        outcome = report.outcome  # of one that may have run: whether it did, nobody says
     turn.record(
         AttemptEnded(
             run.id, no, 0, report.attempt, outcome, turn.now, report.error, worker, report.begun_at, report.ended_at
