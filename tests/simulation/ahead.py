@@ -73,10 +73,10 @@ def read_ahead(slot: Slot, told: Delivery) -> Generator[float, None, Any]:
             lambda: redis.begin_prefetch(told.run_id, told.step_no, told.token, told.epoch, worker.name)
         ):
             return
-        marked, froze = sim.driver.now, worker.frozen_until
+        marked = sim.driver.now  # its permit may go from here on: it changes nothing, so nobody waits for it
         yield chance.uniform(0.0, 0.06)
         given = render(unpack(told.with_, sim.artefacts), unpack(told.shared, sim.artefacts))
-        sim.readings.began(told, given, marked if worker.frozen_until != froze else sim.driver.now)
+        sim.readings.began(told, given, marked)
         seconds = left_s = chance.choice((0.02, 0.3, 1.5, 6.0))
         while left_s > 0:
             yield min(left_s, _LOOK_S)
