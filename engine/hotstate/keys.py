@@ -29,6 +29,7 @@ class Keys:
         self.workers = f"{self.prefix}worker:index"
         self.stop_prefix = f"{self.prefix}stop:"
         self.stops = f"{self.prefix}stops"
+        self.pools = f"{self.prefix}pools"
 
     def permits(self, run_id: str) -> str:
         """Hash: a run's permits by node."""

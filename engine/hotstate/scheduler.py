@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, TypeVar, cast
 
@@ -236,7 +236,21 @@ class RedisHotState:
     @translated
     def admit(self, pool: str, limit: int, shard: int, in_use: int, want: int) -> int:
         """Take up to ``want`` slots of a pool; ``in_use`` is what this shard holds in truth."""
-        return cast(int, self._admit(keys=[self._keys.pool(pool)], args=[shard, in_use, limit, want]))
+        return cast(int, self._admit(keys=[self._keys.pool(pool), self._keys.pools], args=[shard, in_use, limit, want, pool]))
+
+    @translated
+    def release_pools(self, shard: int, shards: int | None, used: Collection[str]) -> None:
+        """Take away what ``shard`` holds of pools that are not ``used``, and what shards hold that are no more."""
+        pools = sorted(text(name) for name in cast("set[bytes]", self._redis.smembers(self._keys.pools)))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for pool in pools:
+                pipe.hkeys(self._keys.pool(pool))
+            holders = pipe.execute()
+            for pool, found in zip(pools, holders, strict=True):
+                for holder in map(int, found):
+                    if (holder == shard and pool not in used) or (shards is not None and holder >= shards):
+                        pipe.hdel(self._keys.pool(pool), str(holder))
+            pipe.execute()
 
     @translated
     def take_tokens(self, bucket: str, per_s: float, burst: int, want: int) -> tuple[int, float]:

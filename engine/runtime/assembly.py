@@ -124,7 +124,7 @@ def _run_budget(budgets: Budgets) -> dict[str, Any]:
 def limits_of(settings: Settings) -> Limits:
     """Pools and rates, as set."""
     rates = {task: rate for task in settings.rate_limits if (rate := settings.rate(task)) is not None}
-    return Limits(settings.pools, rates)
+    return Limits(settings.pools, rates, settings.shards)
 
 
 def _wait(stop: threading.Event, seconds: float) -> None:

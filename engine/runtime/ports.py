@@ -211,6 +211,13 @@ class HotState(Protocol):
     def admit(self, pool: str, limit: int, shard: int, in_use: int, want: int) -> int:
         """Take up to ``want`` slots of a pool; ``in_use`` is what this shard holds in truth."""
 
+    def release_pools(self, shard: int, shards: int | None, used: Collection[str]) -> None:
+        """Take away what ``shard`` holds of pools that are not ``used``, and what shards from number ``shards`` hold.
+
+        A predecessor may have died before it said what it gave back, and nobody leads a shard that was taken
+        out of the settings. ``shards`` of ``None``: all that there are may be led.
+        """
+
     def take_tokens(self, bucket: str, per_s: float, burst: int, want: int) -> tuple[int, float]:
         """Take up to ``want`` tokens; how many were granted, and seconds until there is another."""
 

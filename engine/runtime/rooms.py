@@ -25,6 +25,7 @@ class Rooms:
         self._slots_known_until = float("-inf")
         self._tokens: Counter[str] = Counter()
         self._idle_pools: set[str] = set()
+        self._released = False
         self.next_token_s: float | None = None
         self.paused: frozenset[str] = frozenset()
 
@@ -54,6 +55,9 @@ class Rooms:
 
     def _pools(self, core: Core, wanted: Counter[str]) -> dict[str, int]:
         in_use = core.pool_use()
+        if not self._released:
+            self._world.hot.release_pools(self._shard, self._limits.shards, {pool for pool in in_use if in_use[pool]})
+            self._released = True
         free = {}
         busy = {pool for pool in {*wanted, *in_use} if wanted[pool] or in_use[pool]}
         # That nothing of a pool is used is told once: each turn would cost a round trip a pool otherwise, for ever.

@@ -72,7 +72,11 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Concurrency pools by name, and rates by task type, held across all workers."""
+    """Concurrency pools by name, and rates by task type, held across all workers.
+
+    ``shards`` is how many there are; ``None`` if that is not known.
+    """
 
     pools: Mapping[str, int] = field(default_factory=dict)
     rates: Mapping[str, Rate] = field(default_factory=dict)
+    shards: int | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,6 +173,9 @@ class SimRedis:
 
     def admit(self, pool: str, limit: int, shard: int, in_use: int, want: int) -> int:
         return max(0, min(want, limit - in_use))
+
+    def release_pools(self, shard: int, shards: int | None, used: Collection[str]) -> None:
+        """One shard, whose pools ``admit`` counts from what it says."""
 
     def take_tokens(self, bucket: str, per_s: float, burst: int, want: int) -> tuple[int, float]:
         tokens, at = self.data.buckets.get(bucket, (1.0, self.driver.now))

@@ -100,6 +100,18 @@ def test_shards_share_a_pool_without_going_over(faces: Faces) -> None:
     assert faces.scheduler.admit("db", 2, 1, 1, 1) == 0, "a smaller limit grants nothing, never less"
 
 
+def test_what_a_dead_leader_or_a_shard_that_is_no_more_held_of_a_pool_is_given_back(faces: Faces) -> None:
+    assert faces.scheduler.admit("db", 4, 0, 0, 2) == 2
+    assert faces.scheduler.admit("disk", 4, 0, 0, 3) == 3
+    assert faces.scheduler.admit("db", 4, 3, 0, 2) == 2
+    assert faces.scheduler.admit("db", 4, 1, 0, 4) == 0
+    faces.scheduler.release_pools(0, None, {"disk"})
+    assert faces.scheduler.admit("db", 4, 1, 0, 4) == 2, "its successor uses none of db"
+    assert faces.scheduler.admit("disk", 4, 1, 0, 4) == 1, "and what it uses it keeps"
+    faces.scheduler.release_pools(0, 2, {"disk"})
+    assert faces.scheduler.admit("db", 4, 1, 2, 4) == 2, "nobody leads shard 3 any more"
+
+
 def test_a_bucket_starts_with_one_token_and_fills_by_redis_clock(faces: Faces) -> None:
     granted, wait_s = faces.scheduler.take_tokens("http", 20.0, 5, 5)
     assert granted == 1

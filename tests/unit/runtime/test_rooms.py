@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,10 +19,14 @@ class Slots:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, int, int]] = []
+        self.released: list[set[str]] = []
 
     def admit(self, pool: str, _limit: int, _shard: int, in_use: int, want: int) -> int:
         self.told.append((pool, in_use, want))
         return want
+
+    def release_pools(self, _shard: int, _shards: int | None, used: Collection[str]) -> None:
+        self.released.append(set(used))
 
     def workers(self) -> list[Any]:
         return []
@@ -41,3 +46,4 @@ def test_that_a_pool_is_not_used_any_more_is_told_once() -> None:
         for _ in range(3):
             rooms.room(core)
     assert slots.told == [("db", 1, 0), ("db", 0, 0)] * 2
+    assert slots.released == [{"db"}], "what a predecessor held and this one does not is given back once"
