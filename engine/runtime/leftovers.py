@@ -21,6 +21,7 @@ from engine.errors import FlywheelError
 from engine.ids import ending_run_id, node_key
 from engine.plan.model import Plan, plan_data
 from engine.runtime.assembly import StoredPlans
+from engine.runtime.bugs import NOT_OF_A_RUN
 from engine.scheduling.leftovers import wanted
 from engine.scheduling.records import RunState
 from engine.store.engines import Database
@@ -42,15 +43,18 @@ _OVER_S = 26 * 3600.0
 """Age from which a provider has ended every batch, so that what it cost is known."""
 
 
-def to_end(batch: Held, plan: CompiledPlan, now: float) -> str:
+def to_end(batch: Held, plan: CompiledPlan | None, now: float) -> str:
     """Why a batch is to be ended and settled; empty if somebody still waits for it.
 
     A run below another may have handed it up: it is wanted unless one above ended otherwise than well.
+    ``plan`` is ``None`` if the run's does not hold any more: whoever leads its shard ends that run then.
     """
     if batch.state.final and now - batch.at >= _OVER_S:
         return "nobody collected it"
     if any(above.final and above is not RunState.SUCCEEDED for above in batch.above):
         return "a run above the one that made it ended"
+    if plan is None:
+        return "its run ended" if batch.state.final and batch.state is not RunState.SUCCEEDED else ""
     if not wanted(plan, batch.states, batch.state, batch.step_no):
         return "its run ended" if batch.state.final else "nothing that is left of its run takes it up"
     return ""
@@ -67,12 +71,24 @@ class Leftovers:
         started: list[str] = []
         for batch in held(self._database):
             now = self._now()
-            if why := to_end(batch, self._compiled(batch.plan_version), now):
+            if why := to_end(batch, self._plan_of(batch), now):
                 run_id, new = submit(self._database, _ending(batch, now))
                 if new:
                     started.append(run_id)
                     log.info("batch.to_end", run=batch.run_id, by=run_id, batch=batch.batch, why=why)
         return started
+
+    def _plan_of(self, batch: Held) -> CompiledPlan | None:
+        """``None`` if it cannot be made: that is no reason to leave all other batches unpaid."""
+        try:
+            return self._compiled(batch.plan_version)
+        except NOT_OF_A_RUN:
+            raise
+        except FlywheelError as error:
+            log.debug("batch.of_no_plan", run=batch.run_id, why=str(error))
+        except Exception:
+            log.exception("batch.of_no_plan", run=batch.run_id)
+        return None
 
 
 def keep_ending(settings: Settings, stop: threading.Event) -> None:
