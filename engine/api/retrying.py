@@ -20,7 +20,7 @@ from engine.dag.compile import compile_plan
 from engine.dag.compiled import CompiledPlan, OnFailure
 from engine.errors import Conflict, NotFound, UsageError
 from engine.plan.batch import ITEMS, batch_plan
-from engine.plan.files import check_inputs
+from engine.plan.files import check_inputs, stored_plan
 from engine.plan.model import Plan, plan_data
 from engine.plan.registry import load_task_modules
 from engine.store.approvals import decided
@@ -86,7 +86,7 @@ def prepare_rerun(
     Conflict
         The run has not ended.
     PlanError, UsageError
-        The changed plan does not hold, the run's inputs do not fit it, or a task module cannot be imported.
+        The changed plan or the run's own does not hold, the run's inputs do not fit it, or a task module cannot be imported.
     """
     found = client.run(run)
     if not found.state.final:
@@ -97,7 +97,7 @@ def prepare_rerun(
     admit_current_folder()
     registry = load_task_modules(client.settings.task_modules)
     others = workers_with_other_code(client.settings, client.redis_url)  # before a plan brings tasks of its own
-    written = Plan.model_validate(client.store.plan_source(found.id))
+    written = stored_plan(client.store.plan_source(found.id))
     earlier = compile_plan(written)
     inputs = client.store.inputs(found.id)
     changed: frozenset[str] = frozenset()

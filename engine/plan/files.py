@@ -75,6 +75,22 @@ def read_plan(raw: bytes, file: str) -> Plan:
     return plan
 
 
+def stored_plan(data: dict[str, Any]) -> Plan:
+    """A plan as it was stored with a run.
+
+    What an engine of another version wrote may not hold any more: that is the end of the run, not of who reads it.
+
+    Raises
+    ------
+    PlanError
+        It does not hold.
+    """
+    try:
+        return Plan.model_validate(data)
+    except ValidationError as error:
+        raise PlanError(problems_of(error, Source())) from error
+
+
 def plan_files(paths: Iterable[Path]) -> dict[str, Path]:
     """Plan files in the folders ``paths`` by name; the first folder that has a name wins."""
     found: dict[str, Path] = {}

@@ -7,21 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pydantic import ValidationError
-
 from engine.artefacts.store import ArtefactStore
 from engine.broker.app import make_app
 from engine.broker.publisher import CeleryPublisher
 from engine.clock import SystemClock
 from engine.dag.compile import compile_plan
 from engine.dag.compiled import CompiledPlan
-from engine.errors import PlanError, UsageError
+from engine.errors import UsageError
 from engine.hotstate.budgets import RedisBudgets
 from engine.hotstate.scheduler import RedisHotState
 from engine.ids import new_token
-from engine.plan.model import Plan
-from engine.plan.problems import problems_of
-from engine.plan.source import Source
+from engine.plan.files import stored_plan
 from engine.runtime.budgets import Accounts
 from engine.runtime.ports import Journal
 from engine.runtime.world import Limits, Pace, World
@@ -47,16 +43,8 @@ class StoredPlans:
         if version not in self._compiled:
             if len(self._compiled) >= _PLANS_KEPT:
                 del self._compiled[next(iter(self._compiled))]
-            self._compiled[version] = compile_plan(_read(self._journal.plan_source(version)), None)
+            self._compiled[version] = compile_plan(stored_plan(self._journal.plan_source(version)), None)
         return self._compiled[version]
-
-
-def _read(source: dict[str, Any]) -> Plan:
-    """A stored plan. What an engine of another version wrote may not hold any more: that is the run's end, not ours."""
-    try:
-        return Plan.model_validate(source)
-    except ValidationError as error:
-        raise PlanError(problems_of(error, Source())) from error
 
 
 @contextmanager
