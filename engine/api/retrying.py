@@ -86,7 +86,7 @@ def prepare_rerun(
     Conflict
         The run has not ended.
     PlanError, UsageError
-        The changed plan or the run's own does not hold, the run's inputs do not fit it, or a task module cannot be imported.
+        The changed plan or the run's own does not hold, the inputs do not fit, or a task module cannot be imported.
     """
     found = client.run(run)
     if not found.state.final:
