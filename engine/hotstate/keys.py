@@ -35,6 +35,10 @@ class Keys:
         """Hash: a run's permits by node."""
         return f"{self.prefix}permit:{run_id}"
 
+    def permitted(self, shard: int) -> str:
+        """Set: the shard's runs that may have permits."""
+        return f"{self.prefix}permits:{shard}"
+
     def fence(self, shard: int) -> str:
         """The fencing epoch of the scheduler whose permits are taken."""
         return f"{self.prefix}fence:{shard}"

@@ -95,7 +95,10 @@ class RedisHotState:
             self._redis,
             self._write_permits,
             (
-                ([self._keys.fence(shard), self._keys.permits(run_id)], [leader, *chain.from_iterable(part)])
+                (
+                    [self._keys.fence(shard), self._keys.permits(run_id), self._keys.permitted(shard)],
+                    [leader, run_id, *chain.from_iterable(part)],
+                )
                 for run_id, mapping in by_run.items()
                 for part in _batches(mapping.items())
             ),
@@ -130,10 +133,16 @@ class RedisHotState:
         return [text(field) for field in cast("list[bytes]", reply)]
 
     @translated
-    def revoke_run(self, run_id: str) -> tuple[float, list[str]]:
+    def revoke_run(self, shard: int, run_id: str) -> tuple[float, list[str]]:
         """Delete every permit of a run; seconds since its youngest body began (``inf`` if none), and which had."""
-        since_ms, *begun = cast("list[Any]", self._revoke_run(keys=[self._keys.permits(run_id)]))
+        keys = [self._keys.permits(run_id), self._keys.permitted(shard)]
+        since_ms, *begun = cast("list[Any]", self._revoke_run(keys=keys, args=[run_id]))
         return float("inf") if since_ms < 0 else since_ms / 1000, [text(field) for field in begun]
+
+    @translated
+    def permitted_runs(self, shard: int) -> set[str]:
+        """The shard's runs that have permits."""
+        return {text(run_id) for run_id in cast("set[bytes]", self._redis.smembers(self._keys.permitted(shard)))}
 
     @translated
     def tell_end(self, run_id: str) -> None:
@@ -236,7 +245,8 @@ class RedisHotState:
     @translated
     def admit(self, pool: str, limit: int, shard: int, in_use: int, want: int) -> int:
         """Take up to ``want`` slots of a pool; ``in_use`` is what this shard holds in truth."""
-        return cast(int, self._admit(keys=[self._keys.pool(pool), self._keys.pools], args=[shard, in_use, limit, want, pool]))
+        keys = [self._keys.pool(pool), self._keys.pools]
+        return cast(int, self._admit(keys=keys, args=[shard, in_use, limit, want, pool]))
 
     @translated
     def release_pools(self, shard: int, shards: int | None, used: Collection[str]) -> None:

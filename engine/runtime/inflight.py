@@ -52,6 +52,7 @@ class Inflight:
         self._outbox = Outbox()
         self._server = Server(shard, leader, world, pace)
         self._orphans: Orphans = {}
+        self._swept: int | None = None
         self._settled_at: dict[str, float] = {}
         self._begun_at_revocation: dict[str, set[str]] = {}
         self._inspection = Inspection(shard, leader, world, pace, self._outbox, self._orphans, runs, self._server)
@@ -184,7 +185,22 @@ class Inflight:
         Unless the scheduler has ``caught_up`` with the reports, nothing is given up: the end of what
         seems lost may be among those it has not read.
         """
+        self._sweep()
         return self._inspection.inspect(caught_up)
+
+    def _sweep(self) -> None:
+        """Clear what is left of runs that ended: a predecessor may have died between an end and its clearing.
+
+        Once, and again after Redis was found changed: its file may bring an older state back. Not before Redis takes
+        no permits of a predecessor any more.
+        """
+        if not self._server.led or self._swept == self.redis_changes:
+            return
+        changes = self.redis_changes
+        for run_id in self._world.hot.permitted_runs(self._shard):
+            if run_id not in self._rows:
+                self.clear(run_id)
+        self._swept = changes
 
     def revoke(self, run: LiveRun, living: frozenset[NodeId] = frozenset()) -> PermitsRevoked | None:
         """Delete a run's permits; ``None`` if a body began so lately that it must be asked again.
@@ -193,7 +209,7 @@ class Inflight:
         """
         if not self._server.led:
             return None  # a predecessor's permits could still be written after these are gone
-        youngest_s, fields = self._world.hot.revoke_run(run.id)
+        youngest_s, fields = self._world.hot.revoke_run(self._shard, run.id)
         begun = self._begun_at_revocation.setdefault(run.id, set())
         begun.update(fields)
         now = self._world.clock.monotonic()
@@ -240,7 +256,7 @@ class Inflight:
 
     def clear(self, run_id: str) -> None:
         """Remove what a finished run left in Redis."""
-        self._world.hot.revoke_run(run_id)
+        self._world.hot.revoke_run(self._shard, run_id)
 
     def _try_to_make(self, unsent: Unsent, epoch: str, now: float, events: list[Event]) -> Delivery | None:
         """The message; ``None`` if it cannot be made, with events if it never can for some nodes."""

@@ -168,8 +168,11 @@ class HotState(Protocol):
         ``fence`` is as in ``write_permits``.
         """
 
-    def revoke_run(self, run_id: str) -> tuple[float, list[str]]:
+    def revoke_run(self, shard: int, run_id: str) -> tuple[float, list[str]]:
         """Delete every permit of a run; seconds since its youngest body began (``inf`` if none), and which had."""
+
+    def permitted_runs(self, shard: int) -> Collection[str]:
+        """The shard's runs that have permits."""
 
     def tell_end(self, run_id: str) -> None:
         """Tell whoever waits that a run's end is stored."""

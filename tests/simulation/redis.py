@@ -122,7 +122,10 @@ class SimRedis:
             del held[name]
         return taken
 
-    def revoke_run(self, run_id: str) -> tuple[float, list[str]]:
+    def permitted_runs(self, shard: int) -> Collection[str]:
+        return list(self.data.permits)
+
+    def revoke_run(self, shard: int, run_id: str) -> tuple[float, list[str]]:
         gone = self.data.permits.pop(run_id, {})
         begun = {name: permit[4] for name, permit in gone.items() if permit[0] == "b"}
         return self.driver.now - max(begun.values()) if begun else float("inf"), list(begun)

@@ -39,3 +39,13 @@ def test_after_a_flush_nobody_leads_until_the_new_marker_is_known(faces: Faces) 
         faces.scheduler.write_permits(faces.epoch, [("r_1", "0:0", "tok")], (0, 7))
     assert not faces.scheduler.lead(0, 7, marker)
     assert faces.scheduler.lead(0, 7, faces.scheduler.epoch()[1])
+
+
+def test_runs_with_permits_are_known_until_these_are_revoked(faces: Faces) -> None:
+    assert faces.scheduler.lead(0, 1, faces.scheduler.epoch()[1])
+    faces.scheduler.write_permits(faces.epoch, [("r_1", "0:0", "a"), ("r_2", "0:0", "b"), ("r_2", "0:1", "b")], (0, 1))
+    assert faces.scheduler.permitted_runs(0) == {"r_1", "r_2"}
+    assert faces.scheduler.permitted_runs(1) == set()
+    faces.scheduler.revoke_run(0, "r_2")
+    assert faces.scheduler.permitted_runs(0) == {"r_1"}
+    assert faces.scheduler.permits("r_2", faces.epoch) == {}

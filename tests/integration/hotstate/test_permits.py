@@ -49,7 +49,7 @@ def test_a_body_begins_only_under_its_own_claim(faces: Faces) -> None:
 def test_nothing_begins_between_revoke_and_begin(faces: Faces) -> None:
     faces.permit()
     faces.claim()
-    assert faces.scheduler.revoke_run("r_1") == (float("inf"), [])
+    assert faces.scheduler.revoke_run(0, "r_1") == (float("inf"), [])
     assert not faces.begin()
 
 
@@ -60,7 +60,7 @@ def test_revoking_a_run_tells_how_long_ago_its_youngest_body_began(faces: Faces)
     faces.begin("0:0")
     time.sleep(0.15)
     faces.begin("0:1")
-    youngest_s, begun = faces.scheduler.revoke_run("r_1")
+    youngest_s, begun = faces.scheduler.revoke_run(0, "r_1")
     assert 0 <= youngest_s < 0.15
     assert sorted(begun) == ["0:0", "0:1"]
 

@@ -108,5 +108,5 @@ def test_what_is_dropped_leaves_nothing_whether_it_still_reads_or_not(faces: Fac
 
 def test_a_revoked_run_reads_nothing_ahead(faces: Faces) -> None:
     faces.permit(prefetch_field(3))
-    faces.scheduler.revoke_run("r_1")
+    faces.scheduler.revoke_run(0, "r_1")
     assert not faces.worker.prefetches.begin("r_1", 3, "tok", faces.epoch, "w@host")

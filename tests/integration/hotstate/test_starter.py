@@ -94,7 +94,7 @@ def test_nothing_begins_on_a_mark_whose_time_is_over_once_the_run_is_revoked(
     for item in range(3):
         assert begins.begin(0, item)
         now += 0.001
-    youngest_s, begun = faces.scheduler.revoke_run("r_1")
+    youngest_s, begun = faces.scheduler.revoke_run(0, "r_1")
     assert len(begun) > 3, "marks that were set ahead count as begun"
     assert youngest_s < 10.0
     now += starters.AHEAD_S
@@ -139,7 +139,7 @@ def test_a_mark_set_while_a_body_runs_is_no_leave_once_its_time_is_over(
     assert begins.begin(0, 0)
     now += 0.004
     aside.run()
-    faces.scheduler.revoke_run("r_1")
+    faces.scheduler.revoke_run(0, "r_1")
     now += starters.AHEAD_S
     assert aside.run() is None, "it was refused"
     assert not begins.begin(0, 1)
