@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -30,7 +30,7 @@ from engine.scheduling.events import (
     Request,
     VerdictKnown,
 )
-from engine.scheduling.records import StepState
+from engine.scheduling.records import Record, StepFinished, StepState
 from engine.scheduling.state import LiveRun
 from engine.wire import Value
 
@@ -71,6 +71,12 @@ class Answers:
         if key not in self._items:
             self._items[key] = self._find_items(run, row, step_no)
         return self._items[key]
+
+    def take_in(self, records: Iterable[Record]) -> None:
+        """Of a step that ended nothing goes out any more: its items need not stay in memory until its run ends."""
+        for record in records:
+            if isinstance(record, StepFinished):
+                self._items.pop((record.run_id, record.step_no), None)
 
     def forget(self, run_id: str) -> None:
         """A run ended."""

@@ -264,6 +264,7 @@ class Leader:
 
     def _absorb(self, verdict: Verdict) -> None:
         self._values.take_in(verdict.records, self._core.runs)
+        self._answers.take_in(verdict.records)
         self._children.take_in(verdict)
         self._learning.take_in(verdict.records, self._core.runs)
         self._uncommitted += verdict.records
