@@ -98,10 +98,9 @@ def _count_errors(turn: Turn, run: LiveRun, most: int, news: News) -> None:
         if not isinstance(record, AttemptEnded) or record.run_id != run.id or record.error is None:
             continue
         if record.outcome in (Outcome.FAILED, Outcome.TIMED_OUT):
-            news.errors[f"{record.error.type}: {record.error.message}"] += 1
-    found = [(count, error) for error, count in news.errors.items() if count >= most]
-    if found:
-        count, error = max(found)
+            news.failed_with(f"{record.error.type}: {record.error.message}", most)
+    if news.repeated:
+        count, error = max((count, error) for error, count in news.repeated.items())
         why = f"{GIVEN_UP}{count} attempts failed with the same error, {error[:200]}"
         _stop(turn, run, RunState.FAILED, why, "same_error")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from engine.dag.compiled import CompiledPlan, JoinKind
 from engine.scheduling.events import Question
@@ -33,7 +34,9 @@ class News:
     looked_at
         How many nodes had ended when a step's sample was last looked at.
     errors
-        Attempts that failed, by type and message of their error.
+        Attempts that failed, by a hash of their error's type and message: there may be as many texts as nodes.
+    repeated
+        How many attempts failed with an error that came too often, by its type and message.
     doomed
         The step whose failure nobody can do without; ``None`` while there is none.
     """
@@ -44,7 +47,8 @@ class News:
     joins: set[int] = field(default_factory=set)
     asked: set[tuple[Question, int]] = field(default_factory=set)
     looked_at: dict[int, int] = field(default_factory=dict)
-    errors: Counter[str] = field(default_factory=Counter)
+    errors: Counter[bytes] = field(default_factory=Counter)
+    repeated: dict[str, int] = field(default_factory=dict)
     doomed: int | None = None
 
     @property
@@ -63,6 +67,13 @@ class News:
         """The join of step ``no`` is an expression, and may hold now."""
         if any_ended:
             self.joins.add(no)
+
+    def failed_with(self, error: str, most: int, times: int = 1) -> None:
+        """Attempts failed with ``error`` (type and message), which may happen fewer than ``most`` times."""
+        key = blake2b(error.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        self.errors[key] += times
+        if self.errors[key] >= most:
+            self.repeated[error] = self.errors[key]
 
     def all_is_new(self, ended: Iterable[int], running: Iterable[int]) -> None:
         """Another scheduler took the run over: what was asked before is asked again."""

@@ -48,7 +48,10 @@ def restore(turn: Turn, snapshot: RunSnapshot, plan: CompiledPlan) -> LiveRun:
         _find_gaps(run, no)
     _count_parents(run)
     if run.news is not None:
-        run.news.errors.update(snapshot.errors)
+        most = run.plan.ending.same_error if run.plan.ending is not None else None
+        if most is not None:
+            for error, times in snapshot.errors.items():
+                run.news.failed_with(error, most, times)
         _restore_joins(run)
     for no in range(len(progress)):
         _find_ahead(run, no)

@@ -10,6 +10,7 @@ import pytest
 
 from engine.dag.compiled import CompiledPlan, CompiledStep, Ending
 from engine.scheduling.events import Commanded, Question
+from engine.scheduling.news import News
 from engine.scheduling.records import Decision, RunState, StepState
 from engine.scheduling.state import LiveRun
 from engine.wire import ErrorInfo, Outcome
@@ -114,6 +115,17 @@ def test_the_same_error_so_many_times_gives_the_run_up(restarted: bool) -> None:
     row = run.journal.runs["r"]
     assert row.state is RunState.FAILED
     assert row.reason == "given up: 3 attempts failed with the same error, Flaky: no luck"
+
+
+def test_of_errors_that_differ_in_their_text_a_few_bytes_each_are_kept() -> None:
+    news = News()
+    for number in range(1000):
+        news.failed_with(f"Flaky: page {number} of {'long ' * 200}", 3)
+    assert {len(key) for key in news.errors} == {16}
+    assert not news.repeated
+    news.failed_with("Flaky: no luck", 3, times=2)
+    news.failed_with("Flaky: no luck", 3)
+    assert news.repeated == {"Flaky: no luck": 3}
 
 
 def replace_attempt(run: OneRun, attempt: int) -> Any:
