@@ -7,7 +7,7 @@ it (``tests/simulation``).
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 
 from engine.dag.compiled import CompiledPlan
@@ -53,7 +53,10 @@ from engine.wire import ErrorInfo, NodeReport, Outcome, real_item
 
 
 class Core:
-    """Every live run of one shard. ``plan_pools`` are the limits of pools that plans declare."""
+    """Every live run of one shard. ``plan_pools`` are the limits of pools that their plans declare.
+
+    Where versions of a plan declare one pool with different sizes, the smallest of those with live runs holds.
+    """
 
     def __init__(self, policy: Policy | None = None, odds: Odds | None = None) -> None:
         self.runs: dict[str, LiveRun] = {}
@@ -68,13 +71,16 @@ class Core:
         self._bets = Bets()
         self._prefetches = Prefetches()
         self.plan_pools: dict[str, int] = {}
+        self._pool_sizes: defaultdict[str, Counter[int]] = defaultdict(Counter)
 
     def take(self, snapshot: RunSnapshot, plan: CompiledPlan, now: float) -> Verdict:
         """Take up a run, new or half done, from what the journal knows of it."""
         turn = self._turn(now)
         run = restoring.restore(turn, snapshot, plan)
         self.runs[run.id] = run
-        self.plan_pools.update(plan.pools)
+        for pool, size in plan.pools.items():
+            self._pool_sizes[pool][size] += 1
+            self.plan_pools[pool] = min(self._pool_sizes[pool])
         restoring.set_going(turn, run)
         self._bets.taken(turn, run)
         self._prefetches.taken(turn, run)
@@ -116,7 +122,14 @@ class Core:
 
     def forget(self, run_id: str) -> None:
         """Drop a run that ended and whose end is committed."""
-        self.runs.pop(run_id, None)
+        run = self.runs.pop(run_id, None)
+        for pool, size in run.plan.pools.items() if run is not None else ():
+            sizes = self._pool_sizes[pool]
+            sizes[size] -= 1
+            if not sizes[size]:
+                del sizes[size]
+            # Of a pool without runs the last size is kept: that nothing of it is used is told with it.
+            self.plan_pools[pool] = min(sizes, default=self.plan_pools[pool])
         self._bets.forget(run_id)
         self._prefetches.forget(run_id)
 
