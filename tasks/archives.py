@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 import tarfile
 import time
 import zipfile
@@ -30,6 +31,11 @@ from tasks.writing import Writing, file_place, replacing
 
 _CHUNK = 256 * 1024
 _SMALL_BYTES = 1024 * 1024
+_ENTRY_BYTES = 46
+"""Of an entry in a zip's directory, before its name."""
+_ENTRY_MAX_BYTES = 1024
+"""Of an entry on average, with its name: more is no honest archive."""
+_ZIP64_END_BYTES = 56 + 20
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _SUFFIXES = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar.gz", ".tgz": "tar.gz"}
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, NotImplementedError)
@@ -207,7 +213,7 @@ def unpack(
     form
         ``zip``, ``tar`` or ``tar.gz``; ``auto`` goes by the name's end.
     max_files, max_bytes
-        Members and bytes in all after which it is refused.
+        Files (and folders of a zip) and bytes in all after which it is refused.
     max_ratio
         How many times larger than the archive its content may be; a small archive may always give 1 MiB.
 
@@ -232,6 +238,8 @@ def unpack(
         packed = os.fstat(descriptor).st_size
         limit = min(max_bytes, max(_SMALL_BYTES, int(packed * max_ratio)))
         try:
+            if kind == "zip":
+                _check_directory(stream, max_files)
             with _opened_archive(kind, stream) as archive:
                 members = _checked(_members(archive), max_files, limit, context)
                 for member in members:
@@ -240,6 +248,36 @@ def unpack(
             raise Permanent(f"{path} is no {kind} archive that can be opened: {error}") from error
     names = [member.path for member in members]
     return UnpackedArchive(str(folder.path), names, len(names), sum(member.size for member in members))
+
+
+def _check_directory(stream: BinaryIO, max_files: int) -> None:
+    """Refuse a zip whose directory holds too much: zipfile reads the whole of it, and makes an object of each entry.
+
+    What the archive says of its number of entries is not believed, as zipfile does not; folders count by themselves.
+    """
+    end = zipfile._EndRecData(stream)  # type: ignore[attr-defined]  # exactly the record that zipfile goes by
+    if end is None:
+        return  # no zip, as zipfile says next
+    size, place = int(end[5]), int(end[9]) - int(end[5])
+    if end[0] == b"PK\x06\x06":
+        place -= _ZIP64_END_BYTES
+    if size > (2 * max_files + 1) * _ENTRY_MAX_BYTES:
+        raise Permanent(f"the archive's directory has {size:,} bytes: too many for max_files={max_files:,}")
+    files = folders = 0
+    over = place + size
+    while place < over:
+        stream.seek(max(0, place))
+        head = stream.read(_ENTRY_BYTES)
+        if len(head) < _ENTRY_BYTES or not head.startswith(b"PK\x01\x02"):
+            return  # broken, as zipfile says next
+        name, extra, comment = struct.unpack("<HHH", head[28:34])
+        if stream.read(name).endswith(b"/"):
+            folders += 1
+        else:
+            files += 1
+        if max(files, folders) > max_files:
+            raise Permanent(f"the archive holds more than max_files={max_files:,} files or folders")
+        place += _ENTRY_BYTES + name + extra + comment
 
 
 def _opened_archive(kind: str, stream: BinaryIO) -> zipfile.ZipFile | tarfile.TarFile:

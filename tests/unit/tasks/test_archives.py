@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -109,6 +110,36 @@ def test_bombs_are_refused_before_anything_is_written(run, root):
         run(archives.unpack, path="many.zip", into="new", max_files=29)
     assert not (root / "new").exists()
     assert run(archives.unpack, path="x.zip", into="new", max_ratio=100_000)["bytes"] == 50_000_000
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_zip_of_very_many_entries_is_refused_before_they_are_all_read(run, root, end):
+    zipped(root / "many.zip", *(f"{number}{end}" for number in range(20_000)), data=b"")
+    tracemalloc.start()
+    try:
+        with pytest.raises(Permanent, match="more than max_files=1,000 files or folders"):
+            run(archives.unpack, path="many.zip", into="new", max_files=1000)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000, "their objects alone would take ten times as much"
+    finally:
+        tracemalloc.stop()
+    assert not (root / "new").exists()
+
+
+def test_a_zip_with_a_huge_directory_is_refused_before_it_is_read(run, root):
+    zipped(root / "wide.zip", *(f"{number}{'n' * 60_000}" for number in range(5)), data=b"")
+    with pytest.raises(Permanent, match=r"directory has 300,2\d\d bytes"):
+        run(archives.unpack, path="wide.zip", into="new", max_files=100)
+
+
+@pytest.mark.parametrize("comment", [b"", b"of the archive"])
+def test_a_zip_with_exactly_as_many_files_as_are_allowed_is_taken(run, root, comment):
+    zipped(root / "x.zip", "d/", "a", "d/b", "c", data=b"x")
+    with zipfile.ZipFile(root / "x.zip", "a") as archive:
+        archive.comment = comment
+    (root / "x.zip").write_bytes(b"before" + (root / "x.zip").read_bytes())
+    assert run(archives.unpack, path="x.zip", into="new", max_files=3)["count"] == 3
+    with pytest.raises(Permanent, match="more than max_files=2"):
+        run(archives.unpack, path="x.zip", into="new", max_files=2)
 
 
 def test_a_zip_that_lies_about_a_size_is_found_out_while_it_is_written(run, root):
