@@ -79,7 +79,7 @@ class TaskContext:
         How model calls are to be made, as the step and its plan say.
     note
         Leaves something behind that is journaled whatever becomes of the attempt: a kind that the engine knows, and
-        JSON data with an ``id`` of its own.
+        JSON data with an ``id`` of its own. Of kinds that are no entries of books an attempt may leave 1,000, in 1 MB.
     service
         Gives what the engine offers of a class, made for this attempt: ``Models``, ``Cache``, ``Budget``,
         ``Assembler``. Raises ``Permanent`` where nothing of that class is offered.

@@ -79,7 +79,7 @@ class Attempt:
     def at(cls, services: Services, delivery: Delivery, call: NodeCall, starter: Starter) -> Attempt:
         """The attempt at one node of a delivery."""
         log, stop, progress = LogLines(services.masker), StopFlag(services, delivery.token), Progress()
-        notes = Notes(services.masker)
+        notes = Notes(services.masker, log.warning)
         ahead = ReadAhead(services, delivery)
         context = make_context(services, delivery, call, log, stop, progress, ahead, notes)
         return cls(services, delivery, call, starter, log, stop, progress, ahead, context, notes)
