@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,17 @@ class Child:
         """End it and its whole group at once."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+    def shorten_log(self, limit_bytes: int) -> None:
+        """Move what is in its log to ``….log.1``, in place of what was there, if that is more than ``limit_bytes``.
+
+        It holds the file open and appends: so the file stays, and is emptied. A line written meanwhile may be lost.
+        """
+        log = self.command.log
+        with suppress(OSError):
+            if log.stat().st_size > limit_bytes:
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)
 
     def last_lines(self, count: int = 12) -> list[str]:
         """The end of its log, for a message about its death."""

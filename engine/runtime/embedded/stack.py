@@ -15,11 +15,10 @@ from engine.errors import Unavailable
 from engine.runtime.embedded.child import Command
 from engine.runtime.embedded.home import Home, Lock, StackInfo
 from engine.runtime.embedded.redis import RedisPlace
-from engine.runtime.embedded.supervisor import Supervisor
+from engine.runtime.embedded.supervisor import LOG_LIMIT_BYTES, Supervisor
 from settings import Settings, as_environment
 
 ATTACH_TIMEOUT_S = 30.0
-_LOG_LIMIT_BYTES = 10_000_000
 _LOOK_S = 0.5
 """How often one that shares a stack looks whether its owner has failed or gone."""
 
@@ -104,7 +103,7 @@ class Stack:
     def _launch(self) -> None:
         self._use = self.home.use()
         for log in self.home.logs.glob("*.log"):
-            if log.stat().st_size > _LOG_LIMIT_BYTES:
+            if log.stat().st_size > LOG_LIMIT_BYTES:
                 log.replace(log.with_suffix(".log.1"))
         if self._place is None:
             self.supervisor.start(self._scheduler())

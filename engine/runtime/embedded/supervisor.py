@@ -14,6 +14,8 @@ DEATHS_MAX = 5
 """Deaths in a row after which a child is given up."""
 DEATHS_LATELY_MAX, LATELY_S = 10, 600.0
 """So many deaths in so many seconds give a child up too, however long it lived between them."""
+LOG_LIMIT_BYTES = 10_000_000
+"""Size above which a child's log is put away, at a look while all is quiet: it may run for months."""
 _STOP_ORDER = ("worker", "scheduler", "redis")
 
 
@@ -23,9 +25,12 @@ class Supervisor:
     Children are started by the thread that lives longest: the kernel's parent-death signal follows
     the thread that forked, not the process. So the first start is the caller's main thread, and
     every later one is the watching thread, which ends only when all children have.
+
+    ``logs_look_s`` are seconds between looks at how long their logs have become.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, logs_look_s: float = 10.0) -> None:
+        self._logs_look_s = logs_look_s
         self._children: dict[str, Child] = {}
         self._deaths: dict[str, int] = {}
         self._lately: dict[str, list[float]] = {}
@@ -54,7 +59,15 @@ class Supervisor:
             return dict(self._children)
 
     def _watch(self) -> None:
-        while (child := self._ended.get()) is not None:
+        while True:
+            try:
+                child = self._ended.get(timeout=self._logs_look_s)
+            except queue.Empty:
+                for running in self.children().values():
+                    running.shorten_log(LOG_LIMIT_BYTES)
+                continue
+            if child is None:
+                return
             if self._stopping.is_set():
                 continue
             try:

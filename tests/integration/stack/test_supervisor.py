@@ -153,3 +153,20 @@ time.sleep(300)
     parent.wait()
     parent.stdout.close()
     until(lambda: all(_zombie(pid) for pid in pids), timeout_s=10)
+
+
+def test_a_log_that_has_grown_long_is_put_away_while_its_child_writes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.runtime.embedded.supervisor.LOG_LIMIT_BYTES", 10_000)
+    supervisor = Supervisor(logs_look_s=0.01)
+    supervisor.start(
+        shell(tmp_path, f"head -c 20000 /dev/zero; until test -e {tmp_path}/go; do sleep 0.01; done; echo on")
+    )
+    supervisor.watch()
+    log, before = tmp_path / "worker-x.log", tmp_path / "worker-x.log.1"
+    until(lambda: before.exists() and before.stat().st_size == 20_000 and log.stat().st_size == 0)
+    (tmp_path / "go").touch()
+    until(lambda: log.read_bytes() == b"on\n")
+    assert before.stat().st_size == 20_000
+    supervisor.stop()
