@@ -30,6 +30,7 @@ def budget_row(store: RunStore, run_id: str, paid: dict[str, Any] | None) -> dic
     limits = {name: clause[name] for name in _LIMITS if clause.get(name) is not None}
     if said.get("max_nusd") is not None:
         limits["max_usd"] = said["max_nusd"] / 1e9
+    limits |= said.get("limits") or {}
     asked, stopped = said.get("asked"), said.get("stopped", "")
     if not limits and not asked and not stopped:
         return None

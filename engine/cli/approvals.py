@@ -46,18 +46,31 @@ def list_(session: Session, output: str) -> None:
     metavar="USD",
     help="What the run may spend in all from now on. Default: its limit stays, and the call is tried again.",
 )
+@click.option("--max-calls", type=click.IntRange(1), metavar="N", help="How many model calls in all, likewise.")
+@click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="How many tokens in all, likewise.")
+@click.option("--max-time", metavar="DURATION", help="How long its model calls may take, summed, likewise: 90s, 2h.")
 @output_option
 @click.pass_obj
-def approve(session: Session, run: str, max_usd: float | None, output: str) -> None:
+def approve(
+    session: Session, run: str, max_usd: float | None, max_calls: int | None, max_tokens: int | None,
+    max_time: str | None, output: str,
+) -> None:  # fmt: skip
     """Let RUN go on.
 
+    The limit that it has met is to be raised (`flywheel approvals list` says which it is), or it asks again.
+
     \b
-    Example:
+    Examples:
       flywheel approvals approve @last --max-usd 20
+      flywheel approvals approve @last --max-calls 500
     """
     from engine.costs.money import limit_nusd
 
-    arguments: dict[str, Any] = {} if max_usd is None else {"max_nusd": limit_nusd(max_usd)}
+    said = {
+        "max_nusd": None if max_usd is None else limit_nusd(max_usd), "max_calls": max_calls,
+        "max_tokens": max_tokens, "max_time": None if max_time is None else _seconds(max_time),
+    }  # fmt: skip
+    arguments = {name: value for name, value in said.items() if value is not None}
     _answer(session, run, "approve", arguments, output)
 
 
@@ -74,6 +87,18 @@ def reject(session: Session, run: str, reason: str | None, output: str) -> None:
       flywheel approvals reject @last --reason "not this month"
     """
     _answer(session, run, "reject", {"reason": reason} if reason else {}, output)
+
+
+def _seconds(said: str) -> float:
+    from engine.plan.durations import duration_s
+
+    try:
+        seconds = duration_s(float(said) if said.replace(".", "", 1).isdigit() else said)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--max-time") from None
+    if seconds <= 0:
+        raise click.BadParameter("it is more than no time", param_hint="--max-time")
+    return seconds
 
 
 def _answer(session: Session, run: str, kind: str, arguments: dict[str, Any], output: str) -> None:

@@ -35,7 +35,7 @@ class Caring:
         above = self._above(run)
         if cheaper := max(run.budget.cheaper, *(each.budget.cheaper for each in above), 0):
             care["cheaper"] = cheaper
-        if run.budget.max_nusd is not None:
+        if run.budget.max_nusd is not None or run.budget.limits:
             care["run_budget"] = _limits(run)
         if above:
             care["above"] = [(each.id, _limits(each)) for each in above]
@@ -63,6 +63,8 @@ class Caring:
 def _limits(run: LiveRun) -> dict[str, Any] | None:
     """What the run's plan says, with what was allowed in its place since."""
     clause = dict(run.plan.budget) if run.plan.budget is not None else None
+    if run.budget.limits:
+        clause = {**(clause or {}), **run.budget.limits}
     if run.budget.max_nusd is None:
         return clause
     # An earlier release took amounts that round to nothing, which no clause may state: the least there is.

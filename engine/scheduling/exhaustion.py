@@ -32,6 +32,9 @@ OVER_BUDGET = "over budget: "
 """How the reason of a node begins that was not done because its budget was used up."""
 CHEAPER_MOST = 2
 _MOST_NUSD = 10**18
+_LIMITS = {"max_tokens": int, "max_calls": int, "max_time": float}
+_MOST = 10**12
+"""Of any limit that an operator may allow: counters are exact that far, in milliseconds too."""
 _AGAIN_S = 1.0
 _ONE_ATTEMPT = "attempt"
 
@@ -86,8 +89,13 @@ def approve(turn: Turn, run: LiveRun, arguments: Mapping[str, Any]) -> None:
     most = arguments.get("max_nusd")
     if most is not None and not 0 < most <= _MOST_NUSD:  # stored, it would break every delivery of the run
         raise Conflict(f"a limit on spend is more than $0 and at most a billion, not {most} nano-dollars")
-    _set(turn, run, asked=None, max_nusd=run.budget.max_nusd if most is None else int(most))
-    figures = {"answer": "approved", "max_nusd": most, "asked": asked}
+    told = {name: made(arguments[name]) for name, made in _LIMITS.items() if arguments.get(name) is not None}
+    for name, value in told.items():
+        if not 0 < value <= _MOST:
+            raise Conflict(f"{name} is more than 0 and at most {_MOST:,}, not {value:,}")
+    limits = {**run.budget.limits, **told}
+    _set(turn, run, asked=None, max_nusd=run.budget.max_nusd if most is None else int(most), limits=limits)
+    figures = {"answer": "approved", "max_nusd": most, **told, "asked": asked}
     _tell(turn, run, None, "approved by an operator", figures)
 
 
@@ -103,8 +111,8 @@ def check_answered(run: LiveRun) -> None:
     """Raise ``Conflict`` if the run waits for an answer: resumed without one, its calls would be refused for ever."""
     if run.budget.asked is not None:
         raise Conflict(
-            f"run {run.id} waits for an answer about its budget: flywheel approvals approve {run.id} [--max-usd USD], "
-            f"or flywheel approvals reject {run.id}"
+            f"run {run.id} waits for an answer about its budget: flywheel approvals approve {run.id} [--max-usd USD, "
+            f"--max-calls N, --max-tokens N, --max-time DURATION], or flywheel approvals reject {run.id}"
         )
 
 

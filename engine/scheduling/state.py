@@ -131,6 +131,8 @@ class RunBudget:
     ----------
     max_nusd
         Nano-dollars the run may spend, in place of what its plan says; ``None`` leaves it to that.
+    limits
+        Its other limits in place of what its plan says: ``max_tokens``, ``max_calls``, ``max_time`` (seconds of calls).
     choice
         What becomes of it from now on when the budget is used up; empty leaves it to the plan.
     cheaper, cheaper_since
@@ -147,6 +149,7 @@ class RunBudget:
     cheaper_since: float = 0.0
     asked: Mapping[str, Any] | None = None
     stopped: str = ""
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON data, without what is as usual."""

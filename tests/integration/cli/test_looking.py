@@ -233,6 +233,10 @@ def test_a_run_that_asks_for_money_says_how_to_answer_and_goes_on_once_it_is(ins
     assert refused.returncode == 1 and "flywheel approvals approve" in refused.stderr
     [waiting] = json.loads(installation.call("approvals", "list", "--json").stdout)["items"]
     assert waiting["run"] == run
+    assert installation.call("approvals", "approve", run, "--max-calls", "2").returncode == 0
+    again = installation.call("runs", "watch", run, "--json")
+    assert again.returncode == 3 and "waits for approval" in json.loads(again.stdout)["reason"], again.stderr
+    assert "of 2 calls left" in installation.call("runs", "show", run).stdout
     assert installation.call("approvals", "reject", run).returncode == 0
     ended = installation.call("runs", "watch", run, "--json")
     assert ended.returncode == 4 and json.loads(ended.stdout)["partial"], ended.stderr

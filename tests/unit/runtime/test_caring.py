@@ -19,3 +19,12 @@ def test_whatever_limit_is_stored_a_delivery_can_be_made_of_it(stored: int, told
     assert isinstance(run.budget, RunBudget)
     care = Care.from_json(Caring({"r": run}, {}).care(run, run.plan.steps[0]))
     assert care.run_budget is not None and care.run_budget.max_usd == told
+
+
+def test_other_limits_that_an_operator_allowed_take_the_place_of_the_plans() -> None:
+    run = OneRun(plan_of(step(0))).core.runs["r"]
+    object.__setattr__(run.plan, "budget", {"max_calls": 1, "max_usd": 0.5})
+    run.budget = replace(run.budget, limits={"max_calls": 7, "max_time": 60.0})
+    care = Care.from_json(Caring({"r": run}, {}).care(run, run.plan.steps[0]))
+    assert care.run_budget is not None
+    assert (care.run_budget.max_calls, care.run_budget.max_time, care.run_budget.max_usd) == (7, 60.0, 0.5)

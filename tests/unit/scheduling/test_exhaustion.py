@@ -111,6 +111,21 @@ def test_only_a_run_that_asked_can_be_approved() -> None:
     assert handled.error == "run r waits for no approval"
 
 
+def test_limits_of_calls_tokens_and_time_are_allowed_one_by_one_and_outlive_a_scheduler() -> None:
+    run = a_run(on_exhausted="ask")
+    for limits in ({"max_calls": 5, "max_time": 60}, {"max_tokens": 900, "max_calls": 6}):
+        first = next(placement for placement in run.send() if placement.step_no == 0)
+        refuse(run, first)
+        run.tell(Commanded(1, "r", "approve", limits))
+    again = run.send()[0]
+    run.restart()
+    assert run.core.runs["r"].budget.limits == {"max_calls": 6, "max_time": 60.0, "max_tokens": 900}
+    refuse(run, again)
+    wrong = run.tell(Commanded(2, "r", "approve", {"max_calls": 0}))
+    [handled] = [record for record in wrong if isinstance(record, CommandHandled)]
+    assert handled.error is not None and handled.error.startswith("max_calls is more than 0")
+
+
 @pytest.mark.parametrize("most", [0, -1, 10**19])
 def test_a_limit_that_no_delivery_could_state_is_refused_and_the_run_still_waits(most: int) -> None:
     run = a_run(on_exhausted="ask")
