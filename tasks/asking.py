@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from engine.models.choosing import Choice
     from engine.models.classes import Classed
     from engine.models.request import Answer, Message
-    from tasks.cascading import Answering
+    from tasks.cascading import Answering, Put
+    from tasks.off_peak import Otherwise
 
 PROMPT_VERSION = "1"
 """Version of the instructions below; cached answers to others are not given."""
@@ -85,8 +86,13 @@ class Question:
     wider: Callable[[], Question | None] | None = None
 
 
-def ask(context: TaskContext, question: Question, model: str | None) -> tuple[Answer, Called]:
+def ask(
+    context: TaskContext, question: Question, model: str | None, *, patient: bool = False
+) -> tuple[Answer, Called]:
     """The answer to ``question`` by ``model``, else by the one that the step's clauses lead to, checked as they say.
+
+    ``patient`` lets it wait in a provider's batch where money ran short: for a node's only question, whose text does
+    not depend on the model.
 
     Raises
     ------
@@ -95,10 +101,15 @@ def ask(context: TaskContext, question: Question, model: str | None) -> tuple[An
     """
     if question.purpose != "answer" or question.kind == "many":
         return put(context, question, _choice(context, question, model, (), {}))
-    return answering(context, question, model).run()
+    first: Put = put
+    if patient and context.care.cheaper:
+        from tasks.off_peak import waiting
+
+        first = waiting(context, question, put)
+    return answering(context, question, model, first).run()
 
 
-def answering(context: TaskContext, question: Question, model: str | None) -> Answering:
+def answering(context: TaskContext, question: Question, model: str | None, first: Put | None = None) -> Answering:
     """What asks ``question`` until an answer passes the checks of its step, and looks at answers."""
     from engine.models.service import Models
     from tasks.cascading import Answering
@@ -110,11 +121,13 @@ def answering(context: TaskContext, question: Question, model: str | None) -> An
         return _choice(context, asked, model if asked.purpose == "answer" else None, tried, facts)
 
     pinned = bool(model or context.care.model)
-    return Answering(context, question, models, models.policy.of(name), name, pinned, put, choose)
+    return Answering(context, question, models, models.policy.of(name), name, pinned, first or put, choose)
 
 
-def put(context: TaskContext, question: Question, choice: Choice) -> tuple[Answer, Called]:
-    """What the chosen model answers, asked once."""
+def put(
+    context: TaskContext, question: Question, choice: Choice, otherwise: Otherwise | None = None
+) -> tuple[Answer, Called]:
+    """What the chosen model answers, asked once; ``otherwise`` as of ``Models.ask``."""
     from engine.costs.money import usd
     from engine.models.request import Request
     from engine.models.service import Models
@@ -126,7 +139,8 @@ def put(context: TaskContext, question: Question, choice: Choice) -> tuple[Answe
                 question.messages, choice.model.id, question.max_output_tokens, question.temperature, question.schema,
                 question.purpose, seed=question.seed, prompt_version=PROMPT_VERSION, prefix_key=context.run_id,
                 facts={**question.facts, "kind": question.kind}, measure=_measure(question, choice.model.id),
-            )
+            ),
+            otherwise,
         )  # fmt: skip
     except UsageError as error:
         raise Permanent(str(error)) from error

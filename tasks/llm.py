@@ -137,7 +137,8 @@ def complete(
         groups = [passages_of(context, pieces, files), *(passages_of(context, more) for more in wider or ())]
         asked = Question("", (), {}, max_output_tokens, schema, temperature=temperature)
         question = _over(asked, prompt or "", system, groups)
-    answer, call = ask(context, question, model)
+    # Results of tools are left out as far as the model's room goes: another model would be asked another question.
+    answer, call = ask(context, question, model, patient=all(each.role != "tool" for each in question.messages))
     return Completed(answer.text, answer.data, call, masked)
 
 
@@ -227,7 +228,7 @@ def extract(
         own=True,
     )
     facts = {"text": text, "schema": schema}
-    answer, call = ask(context, Question("extract", put, facts, max_output_tokens, schema), model)
+    answer, call = ask(context, Question("extract", put, facts, max_output_tokens, schema), model, patient=True)
     return Extracted(answer.data, call)
 
 

@@ -145,7 +145,7 @@ def classify(
         "additionalProperties": False,
     }
     facts = {"text": text, "labels": described, "otherwise": otherwise}
-    answer, call = ask(context, Question("classify", put, facts, 256, schema), model)
+    answer, call = ask(context, Question("classify", put, facts, 256, schema), model, patient=True)
     return Classified(answer.data["label"], answer.data["confidence"], answer.data["reason"], call)
 
 

@@ -108,7 +108,7 @@ class Budget:
             Input and output tokens that it cannot exceed.
         facts
             ``id`` (the ledger entry's), ``model``, ``provider``, ``purpose`` and ``timeout_s``, as far as they are
-            known.
+            known; ``items`` and ``node`` of a batch.
 
         Raises
         ------
@@ -208,7 +208,7 @@ def _cut(record_id: str, ceiling_nusd: int, facts: Mapping[str, Any], now: float
     return Entry(
         id=record_id, kind="model", name=str(facts.get("model", "")), provider=str(facts.get("provider", "")),
         purpose=str(facts.get("purpose", "")), cost_nusd=ceiling_nusd, at=now, settled=False, outcome="cut",
-        facts={"items": facts["items"]} if "items" in facts else {},
+        facts={name: facts[name] for name in ("items", "node") if name in facts},
     )  # fmt: skip
 
 

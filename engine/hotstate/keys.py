@@ -104,6 +104,10 @@ class Keys:
         """Hash: what is left of a provider's tokens a minute."""
         return f"{self.prefix}calltokens:{provider}"
 
+    def handed(self, key: str) -> str:
+        """What is known of a question that was handed to a provider's batch."""
+        return f"{self.prefix}handed:{key}"
+
     def queue(self, name: str) -> Iterator[str]:
         """The lists in which kombu keeps a queue's messages, one a priority step."""
         for step in PRIORITY_STEPS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from engine.costs.entry import BATCH as PREFIX
@@ -21,7 +21,7 @@ from engine.models.catalogue import Model
 from engine.models.failures import ProviderFailure
 from engine.models.hosts import check_host
 from engine.models.metering import LEDGER
-from engine.models.ports import LateBudgetPort, NoBudget, NotesPort
+from engine.models.ports import HandedPort, LateBudgetPort, NoBudget, NotesPort, OwnHanded
 from engine.models.progress import CallCut, Progress, supervised
 from engine.models.providers.batching import BatchClient, BatchState, NotYetKnown, Returned, open_batches
 from engine.models.providers.client import Reply
@@ -34,27 +34,37 @@ WINDOW_S = 86_400.0
 
 _LOOK_BACK_S = WINDOW_S + 7200.0
 _ASK_AGAIN_S = 300.0
+_PRICED = 1_000
+"""Tokens of which it is looked at what they cost."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What became of one request: its text, its data where a schema was asked for, or what was wrong."""
+    """What became of one request: its text, its data where a schema was asked for, or what was wrong.
+
+    ``finish`` is the provider's word for how it ended; empty where it did not answer.
+    """
 
     text: str
     data: Any
     error: str
     usage: Usage
+    finish: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """All items in the order of the requests, what they came to, and what the usual price would have added."""
+    """All items in the order of the requests, what they came to, and what the usual price would have added.
+
+    ``entry`` is the ledger's, to be completed before the attempt ends.
+    """
 
     items: list[Item]
     usage: Usage
     cost_nusd: int
     saved_nusd: int
+    entry: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class Batches:
@@ -66,6 +76,10 @@ class Batches:
         What the process keeps for all its model calls.
     notes, secret, stop, timeout_s, budget
         As of ``Models``.
+    handed
+        Which questions are handed in one by one.
+    poll_s
+        Seconds until the answer to one of those is first looked for.
     """
 
     def __init__(
@@ -76,12 +90,29 @@ class Batches:
         stop: Callable[[], bool],
         timeout_s: float | None = None,
         budget: LateBudgetPort | None = None,
+        handed: HandedPort | None = None,
+        poll_s: float = 60.0,
     ) -> None:
         self._parts, self._notes, self._secret, self._stop = parts, notes, secret, stop
         self._until = time.monotonic() + (WINDOW_S if timeout_s is None else timeout_s)
         self._budget: LateBudgetPort = budget or NoBudget()
+        self.handed: HandedPort = handed or OwnHanded()
+        self.poll_s = poll_s
 
-    def submit(self, model: Model, requests: Sequence[Request], key: str, *, again: bool) -> str:
+    @property
+    def now(self) -> float:
+        """Epoch seconds."""
+        return self._parts.clock.now()
+
+    def cheaper(self, model: Model) -> bool:
+        """Whether a batch of ``model`` costs less than its calls, as far as prices are known."""
+        whole, batch = (
+            self._parts.prices.ceiling(model.provider.name, model.name, _PRICED, _PRICED, self.now, batch=batch)
+            for batch in (False, True)
+        )
+        return batch < whole
+
+    def submit(self, model: Model, requests: Sequence[Request], key: str, *, again: bool, node: str = "") -> str:
         """Hand in ``requests``; the id of the batch.
 
         Parameters
@@ -90,6 +121,8 @@ class Batches:
             What the batch is made under, once.
         again
             Whether an earlier attempt may have made it: it is then looked for, and not made twice.
+        node
+            What ``key`` was made of, where that is not the node's own key: whoever ends the batch needs it.
 
         Raises
         ------
@@ -107,7 +140,7 @@ class Batches:
         ceiling_nusd = sum(prices.ceiling(provider, name, read, wrote, now, batch=True) for read, wrote in sizes)
         tokens = sum(read + wrote for read, wrote in sizes)
         entry = self._entry(model, key, cost_nusd=ceiling_nusd, settled=False, outcome="cut", facts={
-            "items": len(requests), "told_by": "reserved",
+            "items": len(requests), "told_by": "reserved", **({"node": node} if node else {}),
         })  # fmt: skip
         if again:
             found = self.find(model, key, len(requests))
@@ -116,7 +149,7 @@ class Batches:
                 return found
         timeout_s = model.provider.timeout_s
         told = {"id": entry.id, "model": model.id, "provider": provider, "purpose": "answer", "timeout_s": timeout_s}
-        told["items"] = len(requests)
+        told |= {"items": len(requests), **({"node": node} if node else {})}
         reservation = self._budget.reserve(ceiling_nusd, tokens, told)
         try:
             self._budget.owe(entry.id, ceiling_nusd, tokens)
@@ -189,13 +222,15 @@ class Batches:
             outcome="ok" if failed < size else "failed",
             facts={"items": size, "failed": failed, "batch": batch} | ({"ends": dict(ends)} if ends else {}),
         )  # fmt: skip
-        self._notes.note(LEDGER, entry.to_json())
+        told = entry.to_json()
+        self._notes.note(LEDGER, told)
         self._budget.refund(entry.id, cost_nusd, usage.total)
-        return Collected(items, usage, cost_nusd, saved_nusd)
+        return Collected(items, usage, cost_nusd, saved_nusd, told)
 
-    def never_made(self, model: Model, key: str, size: int, ends: Mapping[str, Any]) -> None:
+    def never_made(self, model: Model, key: str, size: int, ends: Mapping[str, Any] | None = None) -> None:
         """The provider has no batch under ``key``: what was held for it was not spent. ``ends`` as of ``collect``."""
-        entry = self._entry(model, key, outcome="failed", facts={"items": size, "ends": dict(ends)})
+        facts = {"items": size} | ({"ends": dict(ends)} if ends else {})
+        entry = self._entry(model, key, outcome="failed", facts=facts)
         self._notes.note(LEDGER, entry.to_json())
         self._budget.refund(entry.id, 0, 0)
 
@@ -250,7 +285,7 @@ def _item(model: Model, returned: Returned, schema: Mapping[str, Any] | None, fo
     except UsageMismatch:
         usage, known = Usage(output=count(reply.text, model.id)), False
     data, wrong = structured.read(reply.text, schema) if schema is not None else (None, [])
-    return Item(reply.text, None if wrong else data, "; ".join(wrong), usage), known
+    return Item(reply.text, None if wrong else data, "; ".join(wrong), usage, reply.finish), known
 
 
 def _input_bound(model: Model, request: Request) -> int:

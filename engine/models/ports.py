@@ -50,6 +50,22 @@ class LateBudgetPort(BudgetPort, Protocol):
         """It cost this much: give the rest of what is owed back. Again, or where nothing is owed, it does nothing."""
 
 
+class HandedPort(Protocol):
+    """Which questions are handed to batches, by key, with JSON data of the caller's; may forget."""
+
+    def claim(self, key: str, handed: Mapping[str, Any]) -> bool:
+        """Whether nobody had it: whoever is told so hands it in."""
+
+    def get(self, key: str) -> Mapping[str, Any] | None:
+        """What is known of it."""
+
+    def put(self, key: str, handed: Mapping[str, Any]) -> None:
+        """More is known of it."""
+
+    def forget(self, key: str) -> None:
+        """It was not handed in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """A fresh value for the cache: plain JSON data, what it cost, and whether it may be kept."""
@@ -152,6 +168,29 @@ class NoBudget:
 
     def refund(self, entry_id: str, cost_nusd: int, tokens: int) -> None:
         """Nothing was owed."""
+
+
+class OwnHanded:
+    """What one process knows alone."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Mapping[str, Any]] = {}
+
+    def claim(self, key: str, handed: Mapping[str, Any]) -> bool:
+        """See ``HandedPort``."""
+        return self.known.setdefault(key, handed) is handed
+
+    def get(self, key: str) -> Mapping[str, Any] | None:
+        """See ``HandedPort``."""
+        return self.known.get(key)
+
+    def put(self, key: str, handed: Mapping[str, Any]) -> None:
+        """See ``HandedPort``."""
+        self.known[key] = handed
+
+    def forget(self, key: str) -> None:
+        """See ``HandedPort``."""
+        self.known.pop(key, None)
 
 
 class NoCache:

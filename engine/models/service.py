@@ -167,11 +167,16 @@ class Models:
                 self._usable[key] = False
         return self._usable[key]
 
-    def ask(self, request: Request) -> Answer:
+    def told(self, entry: dict[str, Any]) -> None:
+        """This thread's last call is one that was made otherwise, and whose entry is noted already."""
+        self._notes.last = entry
+
+    def ask(self, request: Request, otherwise: Callable[[Model, Request], Answer | None] | None = None) -> Answer:
         """The answer to ``request``.
 
         Where a schema is asked for, its data meets it: an answer that does not is repaired once. Where thinking took up
-        what the model may write, it is asked once more with room for it.
+        what the model may write, it is asked once more with room for it. Where the cache has none,
+        ``otherwise`` may give the answer by another way than a call; ``None`` from it leaves it to a call.
 
         Raises
         ------
@@ -194,7 +199,8 @@ class Models:
         made: list[Answer] = []
 
         def make() -> Made:
-            made.append(self._answered(model, request, "miss" if cached else "none"))
+            outcome, given = "miss" if cached else "none", None if otherwise is None else otherwise(model, request)
+            made.append(self._answered(model, request, outcome) if given is None else replace(given, cached=outcome))
             return Made(_kept(made[0]), made[0].cost_nusd, keep=made[0].finish in ("stop", "tools"))
 
         found = port.fetch(_asked(model, request), make)

@@ -109,6 +109,9 @@ class Budget(Limits):
     """How long an operator has to answer."""
     on_timeout: Literal["stop", "cheaper"] = "stop"
     """What becomes of the run if nobody answers in that time."""
+    off_peak: Annotated[bool, Field(strict=True)] | None = None
+    """Whether what goes on cheaper may wait for a provider's batch, at half the price within a day. Left out: where the
+    run's deadline is more than a day off."""
 
 
 class Batch(Clause):
@@ -155,6 +158,8 @@ class Care:
         How many tiers below the usual this attempt is to go, because money ran short.
     deadline_s
         Seconds from its submission in which the run has to end; ``None`` if its plan says nothing.
+    deadline_at
+        Epoch second by which it and those above it have to end, told where money ran short; ``None`` if none has to.
     """
 
     model: str | None = None
@@ -169,6 +174,7 @@ class Care:
     batch: Batch | None = None
     cheaper: int = 0
     deadline_s: float | None = None
+    deadline_at: float | None = None
     above: tuple[tuple[str, Budget | None], ...] = ()
 
     @classmethod
@@ -190,8 +196,16 @@ class Care:
             batch=_maybe(Batch, data.get("batch")),
             cheaper=data.get("cheaper", 0),
             deadline_s=data.get("deadline_s"),
+            deadline_at=data.get("deadline_at"),
             above=tuple((run_id, _maybe(Budget, clause)) for run_id, clause in data.get("above") or ()),
         )
+
+
+    @property
+    def may_wait(self) -> bool | None:
+        """What the run's budget, else the nearest one above it that says so, has as ``off_peak``."""
+        budgets = (self.run_budget, *(clause for _, clause in self.above))
+        return next((each.off_peak for each in budgets if each is not None and each.off_peak is not None), None)
 
 
 def _maybe(clause: Any, data: Any) -> Any:

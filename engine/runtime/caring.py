@@ -35,6 +35,9 @@ class Caring:
         above = self._above(run)
         if cheaper := max(run.budget.cheaper, *(each.budget.cheaper for each in above), 0):
             care["cheaper"] = cheaper
+            ends = [each.deadline_at for each in (run, *above) if each.deadline_at is not None]
+            if ends:  # what is cheap may take a day: only where there is one
+                care["deadline_at"] = min(ends)
         if run.budget.max_nusd is not None or run.budget.limits:
             care["run_budget"] = _limits(run)
         if above:

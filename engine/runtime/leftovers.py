@@ -114,7 +114,7 @@ def _ending(batch: Held, now: float) -> NewRun:
     plan = _plan(batch.queue)
     given = {
         "model": batch.model, "batch": batch.batch, "items": batch.items, "made_at": batch.at,
-        "node": f"{batch.run_id}:{node_key(batch.path, batch.item, batch.fanned)}",
+        "node": batch.node or f"{batch.run_id}:{node_key(batch.path, batch.item, batch.fanned)}",
         "ends": {"run_id": batch.run_id, "step_no": batch.step_no, "item": batch.item, "attempt": batch.attempt},
     }  # fmt: skip
     return NewRun(

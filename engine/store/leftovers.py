@@ -35,6 +35,8 @@ class Held:
         Requests in it; 0 if that was never told.
     batch
         The provider's id; empty if whoever made it could not say.
+    node
+        What its key was made of; empty for the key of the node that made it.
     at
         When it was made, in epoch seconds.
     states
@@ -51,6 +53,7 @@ class Held:
     model: str
     items: int
     batch: str
+    node: str
     at: float
     path: str
     fanned: bool
@@ -90,8 +93,9 @@ def _held(row: Mapping[str, Any], states: tuple[StepState, ...], above: tuple[Ru
     facts = orjson.loads(row["facts"])
     return Held(
         row["id"], row["run_id"], row["step_no"], row["item"], row["attempt"], row["name"], int(facts.get("items", 0)),
-        str(facts.get("batch", "")), row["at"], row["path"], bool(row["fanned"]), row["queue"], RunState(row["state"]),
-        row["plan_version"], row["tenant"], row["session"], row["shard"], row["priority"], states, above,
+        str(facts.get("batch", "")), str(facts.get("node", "")), row["at"], row["path"], bool(row["fanned"]),
+        row["queue"], RunState(row["state"]), row["plan_version"], row["tenant"], row["session"], row["shard"],
+        row["priority"], states, above,
     )  # fmt: skip
 
 

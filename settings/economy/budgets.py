@@ -86,6 +86,14 @@ class Budgets(_Section):
         "slot back and comes again.",
     )
 
+    off_peak_poll_s: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="Seconds until a node whose question waits in a provider's batch looks for its answer, at first; "
+        "later the longer it has waited, up to a quarter of an hour.",
+    )
+
     @field_validator("time_zone")
     @classmethod
     def _is_zone(cls, value: str) -> str:

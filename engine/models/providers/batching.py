@@ -19,6 +19,10 @@ from engine.models.request import Request
 _HOMES = {"openai": "openai_batches", "anthropic": "anthropic_batches"}
 
 
+KEEP_KEYS = frozenset({"openai"})
+"""Forms whose batches carry the key that they were made under: found again at any time."""
+
+
 class NotYetKnown(Exception):  # noqa: N818 - it is no failure
     """Whether a batch that runs is the one that is looked for shows once it has ended."""
 
@@ -39,6 +43,8 @@ class BatchState:
         The provider's word for a failure.
     cancelling
         Whether it runs and was told to end.
+    model
+        The id of the model that it was made for, where it says so.
     """
 
     state: str
@@ -47,6 +53,7 @@ class BatchState:
     created_at: float
     why: str = ""
     cancelling: bool = False
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

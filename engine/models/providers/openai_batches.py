@@ -18,6 +18,9 @@ from engine.models.request import Request
 KEY = "flywheel_key"
 """Under which metadata a batch carries the key that it was made with."""
 
+MODEL = "flywheel_model"
+"""Under which it carries the id of its model."""
+
 _ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 _STATES = {"completed": "completed", "expired": "expired", "cancelled": "cancelled", "failed": "failed"}
 _PAGE, _PAGES_MAX = 100, 50
@@ -46,8 +49,8 @@ class OpenAIBatches:
                 file=(f"{key}.jsonl", "\n".join(lines).encode()), purpose="batch", timeout=timeout_of(progress)
             )
             made = api.batches.create(
-                input_file_id=file.id, endpoint=_ENDPOINT, completion_window="24h", metadata={KEY: key},
-                timeout=timeout_of(progress),
+                input_file_id=file.id, endpoint=_ENDPOINT, completion_window="24h",
+                metadata={KEY: key, MODEL: model.id}, timeout=timeout_of(progress),
             )  # fmt: skip
         return str(made.id)
 
@@ -74,7 +77,8 @@ class OpenAIBatches:
         why = "; ".join(str(error.message) for error in errors[:3])
         done, whole = (counts.completed + counts.failed, counts.total) if counts is not None else (0, 0)
         state = _STATES.get(known.status, "running")
-        return BatchState(state, done, whole, float(known.created_at), why, known.status == "cancelling")
+        model = (known.metadata or {}).get(MODEL, "")
+        return BatchState(state, done, whole, float(known.created_at), why, known.status == "cancelling", model)
 
     def results(self, batch: str, key: str, progress: Progress) -> Iterator[Returned]:
         """Those of the file of answers, then those of the file of errors."""

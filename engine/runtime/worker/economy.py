@@ -17,6 +17,7 @@ from engine.context.summarising import summaries
 from engine.costs.money import nusd
 from engine.costs.prices import Prices
 from engine.hotstate.budgets import RedisBudgets
+from engine.hotstate.handed import RedisHanded
 from engine.hotstate.throttle import RedisThrottle, Room
 from engine.models.batches import Batches
 from engine.models.caching import ModelCache
@@ -71,8 +72,11 @@ def batches(offered: Offered) -> Batches:
     """Batches of model calls of one attempt."""
     services = offered.services
     parts = kept(services, "models", lambda: _parts(offered))
-    limit_s = offered.delivery.timeout_s
-    return Batches(parts, offered.notes, services.secrets.get, offered.stop, limit_s, offered.get(Budget))
+    limit_s, settings = offered.delivery.timeout_s, services.settings
+    handed = kept(services, "handed", lambda: RedisHanded(settings.redis_url or "", settings.namespace))
+    poll_s = economy(services).budgets.off_peak_poll_s
+    budget = offered.get(Budget)
+    return Batches(parts, offered.notes, services.secrets.get, offered.stop, limit_s, budget, handed, poll_s)
 
 
 def assembler(offered: Offered) -> Assembler:

@@ -12,6 +12,16 @@ from engine.scheduling.exhaustion import RunBudget
 from tests.unit.scheduling.worlds import OneRun, plan_of, step
 
 
+def test_where_money_ran_short_a_delivery_says_when_the_run_has_to_end() -> None:
+    run = OneRun(plan_of(step(0))).core.runs["r"]
+    run.deadline_at = 90_000.0
+    caring = Caring({"r": run}, {})
+    assert Care.from_json(caring.care(run, run.plan.steps[0])).deadline_at is None
+    run.budget = replace(run.budget, cheaper=1)
+    care = Care.from_json(caring.care(run, run.plan.steps[0]))
+    assert (care.cheaper, care.deadline_at) == (1, 90_000.0)
+
+
 @pytest.mark.parametrize(("stored", "told"), [(250_000_000, 0.25), (0, 1e-9)])
 def test_whatever_limit_is_stored_a_delivery_can_be_made_of_it(stored: int, told: float) -> None:
     run = OneRun(plan_of(step(0))).core.runs["r"]
