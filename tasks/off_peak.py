@@ -34,8 +34,8 @@ ROOM_S = 26 * 3600.0
 _SETTLED_S = 900.0
 """Age from which a batch that the provider does not list was never made: a request may be under way for a while."""
 _CLAIMED_S = 5.0
-_LOOKS_MOST = 30
-"""Attempts from which a provider that cannot be asked what it has is passed over."""
+_PATIENT_ATTEMPTS = 30
+"""So long a node comes back where the provider takes no batch now, or cannot tell which it has: half an hour."""
 _LATER_SHARE, _LATEST_S = 0.05, 900.0
 
 
@@ -141,7 +141,7 @@ class _Waiting:
             except Permanent:  # it offers no list to this key: what it was handed, it cannot tell
                 continue
             except Retryable as error:
-                if self.context.attempt > _LOOKS_MOST:  # it may not even be the one that was asked
+                if self.context.attempt > _PATIENT_ATTEMPTS:  # it may not even be the one that was asked
                     continue
                 raise _passing(f"looks for its off-peak batch: {error}", self._later(error)) from error
             if batch and state is not None:
@@ -197,6 +197,10 @@ class _Waiting:
         try:
             batch = self.service.submit(model, [asked], self.key, again=False, node=self.node)
         except (BatchNotMade, Permanent) as error:
+            if isinstance(error, BatchNotMade) and self.context.attempt <= _PATIENT_ATTEMPTS:
+                self.service.handed.forget(self.key)
+                told = f"{model.provider.name} takes no off-peak batch now: {error}"
+                raise _passing(told, max(self.service.poll_s, self._later(error))) from error
             self._give_up(known, str(error))
             return
         except BudgetExhausted:  # not even this fits: what becomes of the run is decided as ever

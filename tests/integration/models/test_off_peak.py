@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.errors import BudgetExhausted, Retryable
-from engine.models.batches import Batches
+from engine.models.batches import Batches, BatchNotMade
 from engine.models.ports import OwnHanded
 from engine.models.service import Models
 from engine.plan.care import Batch, Budget, Care, Check
@@ -260,6 +260,24 @@ def test_a_model_whose_batches_cost_as_much_is_asked_the_usual_way(
     assert ask(replace(context, service=lambda kind: offered[kind])).text
     assert (server.calls, server.batches.made) == (1, {})
     metered.parts.close()
+
+
+def test_a_provider_that_takes_no_batch_now_is_tried_again_for_half_an_hour(
+    server: SimulatedModels, metered: Metered, context: TaskContext
+) -> None:
+    service = context.service(Batches)
+
+    class Busy(Batches):
+        def submit(self, *_: Any, **__: Any) -> str:
+            raise BatchNotMade("too many batches", delay_s=90.0)
+
+    busy = Busy(service._parts, metered, metered.secret, lambda: False, 60.0, metered, service.handed)
+    offered: dict[type[Any], Any] = {Models: context.service(Models), Batches: busy}
+    met = replace(context, service=lambda kind: offered[kind])
+    assert waits(met).facts["delay_s"] == 90
+    assert ask(again(met, 31)).text and server.calls == 1
+    waits(again(context, 2), prompt="Another?")
+    assert len(server.batches.made) == 1
 
 
 def test_while_the_provider_is_away_the_node_comes_back(server: SimulatedModels, context: TaskContext) -> None:
