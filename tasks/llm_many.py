@@ -96,7 +96,8 @@ def alone(function: Callable[..., Any], context: TaskContext, calls: Sequence[Ma
     for call in calls:
         context.check_cancelled()
         try:
-            given.append(function(context, **call))
+            with context.serving(call):
+                given.append(function(context, **call))
         except Exception as error:  # noqa: BLE001 - one call's failure is its own
             given.append(error)
     return given

@@ -7,7 +7,8 @@ nothing of Celery, which registers one task of the same name for each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
@@ -34,6 +35,12 @@ def _nothing_ahead() -> Any:
 
 def _unnoted(_kind: str, _data: dict[str, Any]) -> None:
     """Outside a run nothing is journaled."""
+
+
+@contextmanager
+def _serving(_call: Mapping[str, Any]) -> Iterator[None]:
+    """Outside a run nothing is counted."""
+    yield
 
 
 def _nothing_offered(kind: type[S]) -> S:
@@ -80,6 +87,9 @@ class TaskContext:
     note
         Leaves something behind that is journaled whatever becomes of the attempt: a kind that the engine knows, and
         JSON data with an ``id`` of its own. Of kinds that are no entries of books an attempt may leave 1,000, in 1 MB.
+    serving
+        For a function that does the work of several bodies: takes one of its ``calls``, as it is, and says while it is
+        entered that what this thread spends is for that one alone. Otherwise all of them share it.
     service
         Gives what the engine offers of a class, made for this attempt: ``Models``, ``Cache``, ``Budget``,
         ``Assembler``. Raises ``Permanent`` where nothing of that class is offered.
@@ -101,6 +111,7 @@ class TaskContext:
     care: Care = NO_CARE
     note: Callable[[str, dict[str, Any]], None] = _unnoted
     service: Offer = _nothing_offered
+    serving: Callable[[Mapping[str, Any]], AbstractContextManager[None]] = _serving
 
     def check_cancelled(self) -> None:
         """Raise ``Cancelled`` if this attempt was told to stop."""

@@ -1,18 +1,19 @@
 """What is known of how good results are: outcomes of checks, and ratings by operators.
 
-A node's rating takes the place of the score of the answers that its result rests on, so that reports count it, and is
-an outcome of the model that gave the result, from which later choices learn; rated again, the newest counts. What
-nobody rated or checked has no score.
+A node's rating takes the place of the score of the answers that its result rests on, so that reports count it; an
+answer that nodes of a batch share has the mean of their ratings, and counts once. It is an outcome of the model that
+gave the result, from which later choices learn; rated again, the newest counts. What nobody rated or checked has no
+score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from engine.errors import NotFound, UsageError
 from engine.learning.rated import PASSES_FROM, Rated
@@ -25,6 +26,8 @@ from engine.store.reading import find_run_id
 if TYPE_CHECKING:
     from engine.scheduling.records import Noted
 
+Node = tuple[str, int, int, int]
+"""Run, step, item and attempt."""
 NOT_ANSWERS = ("check", "judge", "embed", "class")
 """Purposes of calls whose results nobody rates."""
 
@@ -42,6 +45,16 @@ class RatingView:
     at: float
     score: float
     note: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An entry of the ledger, and the nodes whose call it was: ``[first item, last item, attempt]`` each."""
+
+    id: str
+    name: str
+    facts: Mapping[str, Any]
+    nodes: Sequence[Sequence[int]]
 
 
 def outcome_row_of(record: Noted, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,12 +114,10 @@ def rate(
             attempt = connection.scalar(select(NODE.c.attempt).where(*place))
             if attempt is None:
                 raise NotFound(f"run {run_id} has no result of that node yet")
-            rated = update(LEDGER).values(score=score).where(
-                LEDGER.c.run_id == run_id, LEDGER.c.step_no == step_no, LEDGER.c.item == (item or 0),
-                LEDGER.c.attempt == attempt, LEDGER.c.kind == "model", LEDGER.c.purpose.not_in(NOT_ANSWERS),
-            )  # fmt: skip
-            connection.execute(rated)
-            _learn(connection, (run_id, step_no, item or 0, int(attempt)), score, at)
+            node = (run_id, step_no, item or 0, int(attempt))
+            answers = _answers(connection, node)
+            _score(connection, node, answers, score)
+            _learn(connection, node, answers, score, at)
         newest = connection.scalar(select(func.max(RATING.c.number)).where(RATING.c.run_id == run_id))
         view = RatingView(int(newest or 0) + 1, step_no, item, at, score, storable(note[:_NOTE_MAX]))
         connection.execute(
@@ -117,20 +128,43 @@ def rate(
     return view
 
 
-def _learn(connection: Connection, node: tuple[str, int, int, int], score: float, at: float) -> None:
-    """Keep the rating as an outcome of who gave the result, and count it; nothing where no model did."""
+def _answers(connection: Connection, node: Node) -> list[_Answer]:
+    """The calls that the node's result rests on, the last first."""
     run_id, step_no, item, attempt = node
-    answer = connection.execute(
-        select(LEDGER.c.id, LEDGER.c.name, LEDGER.c.facts)
+    own = and_(LEDGER.c.item == item, LEDGER.c.attempt == attempt)
+    chosen = (
+        select(LEDGER.c.id, LEDGER.c.name, LEDGER.c.facts, own.label("own"))
         .where(
-            LEDGER.c.run_id == run_id, LEDGER.c.step_no == step_no, LEDGER.c.item == item,
-            LEDGER.c.attempt == attempt, LEDGER.c.kind == "model", LEDGER.c.purpose.not_in(NOT_ANSWERS),
+            LEDGER.c.run_id == run_id, LEDGER.c.step_no == step_no, LEDGER.c.kind == "model",
+            LEDGER.c.purpose.not_in(NOT_ANSWERS), or_(own, LEDGER.c.facts.like('%"nodes":%')),
         )
         .order_by(LEDGER.c.at.desc(), LEDGER.c.id)
-        .limit(1)
-    ).first()  # fmt: skip
-    if answer is None:
+    )  # fmt: skip
+    found = []
+    for row in connection.execute(chosen):
+        facts = orjson.loads(row.facts)
+        spans = facts.get("nodes")
+        if row.own if spans is None else any(low <= item <= high and attempt == of for low, high, of in spans):
+            found.append(_Answer(row.id, row.name, facts, spans or [[item, item, attempt]]))
+    return found
+
+
+def _score(connection: Connection, node: Node, answers: Sequence[_Answer], score: float) -> None:
+    """Score the answers: one that several nodes share by all that is said of them."""
+    run_id, step_no, item, _ = node
+    of_step = select(RATING.c.item, RATING.c.score).where(RATING.c.run_id == run_id, RATING.c.step_no == step_no)
+    rated = {row.item: row.score for row in connection.execute(of_step.order_by(RATING.c.number))} | {item: score}
+    for answer in answers:
+        said = [each for of, each in rated.items() if any(low <= of <= high for low, high, _ in answer.nodes)]
+        own = (LEDGER.c.run_id == run_id, LEDGER.c.id == answer.id)
+        connection.execute(update(LEDGER).values(score=sum(said) / len(said)).where(*own))
+
+
+def _learn(connection: Connection, node: Node, answers: Sequence[_Answer], score: float, at: float) -> None:
+    """Keep the rating as an outcome of who gave the result, and count it; nothing where no model did."""
+    if not answers:
         return
+    answer, (run_id, step_no, item, attempt) = answers[0], node
     row_id = f"rating.{step_no}.{item}"
     own = (OUTCOME.c.run_id == run_id, OUTCOME.c.id == row_id)
     before = connection.execute(select(OUTCOME).where(*own)).first()
@@ -143,7 +177,7 @@ def _learn(connection: Connection, node: tuple[str, int, int, int], score: float
         )
     ).first()
     task = connection.scalar(select(STEP.c.task).where(STEP.c.run_id == run_id, STEP.c.step_no == step_no))
-    step_class = checked.step_class if checked is not None else orjson.loads(answer.facts).get("class", "standard")
+    step_class = checked.step_class if checked is not None else answer.facts.get("class", "standard")
     new = Rated(answer.name, str(step_class), str(task), score >= PASSES_FROM, at)
     count_rating(connection, new, old)
     connection.execute(delete(OUTCOME).where(*own))

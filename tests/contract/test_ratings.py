@@ -75,6 +75,26 @@ def test_a_rating_is_an_outcome_of_who_answered_and_one_again_takes_its_place(
     assert told(journal) == {"rated:a/m|routine": (3.0, 0.0), "rated:a/m|*": (3.0, 0.0)}
 
 
+def test_a_node_of_a_batch_is_rated_by_its_own_calls_and_shared_ones_have_the_mean(
+    journal: SqlJournal, epoch: int, run_id: str
+) -> None:
+    answer = replace(ENTRY, name="a/m", purpose="many", score=None)
+    nodes = {"shared": [[0, 2, 1]], "first": [[0, 0, 1]], "last": [[2, 2, 1]], "before": [[0, 2, 7]]}
+    made = [replace(answer, id=name, facts={"nodes": of}).to_json() for name, of in nodes.items()]
+    done = [record for item in range(3) for record in node_done(run_id, 1, item)]
+    journal.commit(0, epoch, [*done, Noted(run_id, 1, 0, 1, tuple(("ledger", each) for each in made))])
+    rate(journal.database, run_id, 0.2, NOW, step_no=1, item=2)
+    assert scores(journal, run_id) == {"shared": 0.2, "first": None, "last": 0.2, "before": None}
+    rate(journal.database, run_id, 0.8, NOW + 1, step_no=1, item=0)
+    rate(journal.database, run_id, 1.0, NOW + 2, step_no=1, item=0)
+    assert scores(journal, run_id) == {"shared": pytest.approx(0.6), "first": 1.0, "last": 0.2, "before": None}
+    assert {key: sum(both) for key, both in told(journal).items()} == {"rated:a/m|standard": 6.0, "rated:a/m|*": 6.0}
+
+
+def scores(journal: SqlJournal, run_id: str) -> dict[str, float | None]:
+    return {each.entry.id: each.entry.score for each in entries(journal.database, run_id)}
+
+
 def told(journal: SqlJournal) -> dict[str, tuple[float, float]]:
     """What ratings told, passed and failed, by path."""
     kinds = {row.path: Kind.of(row.facts, row.seen_at) for row in journal.rated()}

@@ -26,7 +26,7 @@ from engine.runtime.worker.attempt import BEGIN_PATIENCE_S, STOPPING, Attempt, I
 from engine.runtime.worker.observer import Observer
 from engine.runtime.worker.services import Services, insist
 from engine.runtime.worker.starter import Starter
-from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome
+from engine.wire import Delivery, ErrorInfo, NodeCall, NodeReport, Outcome, real_item
 
 _BYTES_A_TOKEN = 3.0
 """On the low side for text in any language, so that ``max_tokens`` is rather kept than not."""
@@ -156,7 +156,10 @@ def _called(
         with contextlib.ExitStack() as watched:
             for attempt in begun:
                 watched.enter_context(observer.watching(attempt))
-            function, arguments = _invocation(inputs, lead, [_plain(attempt) for attempt in begun])
+            calls = [_plain(attempt) for attempt in begun]
+            if len(begun) > 1:
+                lead.notes.share(calls, [(real_item(each.call.item), each.call.attempt) for each in begun])
+            function, arguments = _invocation(inputs, lead, calls)
             timeout_s = lead.delivery.timeout_s
             results = body.call(function, arguments, timeout_s, lead.context.stop_requested, lead.interruption)
         outcome = _counted(results, begun, inputs)

@@ -43,7 +43,8 @@ def make_context(
     """
     further: dict[str, Any] = {} if prefetched is None else {"prefetched": prefetched}
     if notes is not None:
-        further |= {"note": notes.note, "service": Offered(services, delivery, call, stop, notes, log).get}
+        offered = Offered(services, delivery, call, stop, notes, log)
+        further |= {"note": notes.note, "serving": notes.serving, "service": offered.get}
     node = node_key(delivery.path, real_item(call.item), delivery.fanned)
     return TaskContext(
         run_id=delivery.run_id,

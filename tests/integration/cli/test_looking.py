@@ -240,3 +240,16 @@ def test_a_run_that_asks_for_money_says_how_to_answer_and_goes_on_once_it_is(ins
     assert installation.call("approvals", "reject", run).returncode == 0
     ended = installation.call("runs", "watch", run, "--json")
     assert ended.returncode == 4 and json.loads(ended.stdout)["partial"], ended.stderr
+
+
+def test_a_rating_of_a_node_of_a_batch_scores_its_own_call_alone(installation: Installation) -> None:
+    (installation.folder / "dags" / "sorts.yaml").write_text(
+        "name: sorts\nsteps:\n  sort:\n    task: llm.classify\n    batch: {max_items: 10}\n"
+        "    for_each: [one, two, three, four, five, six]\n    with: {text: '{{ item }}', labels: [a, b]}\n"
+    )
+    done = installation.call("run", "sorts", "--json")
+    assert done.returncode == 0, done.stderr
+    run = json.loads(done.stdout)["run"]
+    assert installation.call("runs", "rate", run, "sort[4]", "0.5").returncode == 0
+    told = json.loads(installation.call("report", run, "--json").stdout)
+    assert [(row["scored"], row["score"]) for row in told["quality"]] == [(1, 0.5)], told["quality"]
