@@ -18,16 +18,18 @@ def cost_row(store: RunStore, run_id: str) -> dict[str, Any] | None:
         return None
     return {
         "usd": usd(found.cost_nusd), "saved_usd": usd(found.saved_nusd), "calls": found.calls, "hits": found.hits,
-        "not_settled": found.not_settled,
+        "not_settled": found.not_settled, "off_peak": found.off_peak,
     }  # fmt: skip
 
 
 def cost_lines(row: dict[str, Any] | None) -> list[str]:
-    """Such as ``cost     $0.27 for 181 calls, 45 from caches; saved $0.12; 3 estimated``."""
+    """Such as ``cost     $0.27 for 181 calls, 45 from caches; saved $0.12; 3 estimated; 2 off-peak batches``."""
     if row is None:
         return []
     hits = f", {row['hits']:,} from caches" if row["hits"] else ""
     saved = f"; saved {shown(nusd(row['saved_usd']))}" if row["saved_usd"] > 0 else ""
     guessed = f"; {row['not_settled']:,} estimated" if row["not_settled"] else ""
+    count = row["off_peak"]
+    patient = f"; {count:,} off-peak batch{'' if count == 1 else 'es'}" if count else ""
     calls = "1 call" if row["calls"] == 1 else f"{row['calls']:,} calls"
-    return [f"cost     {shown(nusd(row['usd']))} for {calls}{hits}{saved}{guessed}"]
+    return [f"cost     {shown(nusd(row['usd']))} for {calls}{hits}{saved}{guessed}{patient}"]

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from sqlalchemy import CTE, Boolean, ColumnElement, Connection, and_, case, func, literal, or_, select, text
 
+from engine.costs.entry import BATCH
 from engine.costs.usage import Usage
 from engine.scheduling.records import AttemptKind, NodeState
 from engine.store.columns import ATTEMPT, DECISION, DUPLICATE, IS_TOP, LEDGER, NODE, RUN, STEP
@@ -134,13 +135,14 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What was paid in brief: calls that went out, hits of caches, and entries whose cost is estimated."""
+    """What was paid in brief: calls that went out, hits of caches, entries whose cost is estimated, off-peak batches."""
 
     cost_nusd: int
     saved_nusd: int
     calls: int
     hits: int
     not_settled: int
+    off_peak: int = 0
 
 
 def spending(database: Database, scope: Scope) -> Spending:
@@ -168,12 +170,14 @@ def paid(database: Database, run: str) -> Paid:
         func.sum(LEDGER.c.cost_nusd), func.sum(LEDGER.c.saved_nusd),
         func.sum(case((LEDGER.c.cache.in_(("none", "miss")), 1), else_=0)), func.count(),
         func.sum(case((LEDGER.c.settled.is_(False), 1), else_=0)),
+        # Facts say so while it waits and once it is settled; other batches' do not.
+        func.sum(case((and_(LEDGER.c.id.like(f"{BATCH}%"), LEDGER.c.facts.like("%off-peak%")), 1), else_=0)),
     )  # fmt: skip
     with database.reading(f"read what run {run} cost") as connection:
         tree = _tree(connection, Scope(run=run))
         chosen = select(*sums).select_from(LEDGER).join(tree, tree.c.id == LEDGER.c.run_id)
-        cost, saved, calls, entries, unsettled = (int(each or 0) for each in connection.execute(chosen).one())
-    return Paid(cost, saved, calls, entries - calls, unsettled)
+        cost, saved, calls, entries, *more = (int(each or 0) for each in connection.execute(chosen).one())
+    return Paid(cost, saved, calls, entries - calls, *more)
 
 
 def _tree(connection: Connection, scope: Scope) -> CTE:

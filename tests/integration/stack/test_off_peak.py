@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from engine.cli.paid import cost_lines, cost_row
 from engine.hotstate.budgets import RedisBudgets
 from engine.ids import ending_run_id
 from engine.store.ledger import StoredEntry, entries
+from engine.store.spending import paid as paid_in_brief
 from tests.services.models import Simulated, SimulatedModels
 from tests.services.stack import Stack, until
 
@@ -86,6 +88,7 @@ def test_the_rest_of_a_run_goes_through_one_batch_though_its_worker_dies(server:
     assert len(server.batches.made) == 1
     direct, batch = paid(stack, run_id)
     assert direct.entry.cost_nusd + batch.entry.cost_nusd == server.billed_nusd()
+    assert paid_in_brief(stack.client.store.database, run_id).off_peak == 1
     assert batch.entry.settled and batch.entry.cost_nusd == batch.entry.saved_nusd > 0
     assert "off-peak batch" in batch.entry.facts["why"]
     budgets = RedisBudgets(stack.redis.url, stack.settings.namespace)
@@ -102,6 +105,8 @@ def test_a_run_that_is_cancelled_while_it_waits_ends_its_batch(server: Simulated
     server.batches.polls = 10**6
     run_id = submitted(stack, "3d")
     until(lambda: server.batches.looked >= 2, 60, "the batch is waited for, without a slot")
+    told = cost_lines(cost_row(stack.client.store, run_id))
+    assert "for 2 calls; 1 estimated; 1 off-peak batch" in told[0]
     (node,) = stack.client.store.nodes(run_id, 1)
     assert node.error is not None and "off-peak batch" in node.error.message, "people are told what it waits for"
     stack.client.cancel(run_id)
