@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 _STEP_S = 0.001
 IDLE_STEPS_A_SECOND = 130
-_LEARNING = ("learned", "keep_learned", "write_outline")
-"""Calls that no run depends on: they fail only while all do, so that worlds of old seeds stay as they are."""
+_NO_RUN_S = ("learned", "keep_learned", "write_outline", "release_pools", "permitted_runs")
+"""Calls that no run depends on, of learning and of tidying up.
+
+They fail only while all do, so that worlds of old seeds stay as they are.
+"""
 
 
 class Crash(BaseException):
@@ -36,7 +39,7 @@ class Door:
         faults = scheduler.sim.faults
 
         def call(*arguments: Any) -> Any:
-            if faults.calm or name in _LEARNING:
+            if faults.calm or name in _NO_RUN_S:
                 reach()
                 return method(*arguments)
             arguments = tuple(list(part) if hasattr(part, "__next__") else part for part in arguments)
