@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,21 @@ from engine.plan.registry import load_task_modules
 from settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prepared:
     """A plan with its sub-plans and its task types' defaults written in, and what it compiles to.
 
-    ``source`` is the plan as JSON data, made once for all its submissions; ``code`` has the hash of each
-    task type's code, see ``engine.plan.code``.
+    ``code`` has the hash of each task type's code, see ``engine.plan.code``.
     """
 
     plan: Plan
     compiled: CompiledPlan
-    source: Mapping[str, Any]
     code: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def source(self) -> Mapping[str, Any]:
+        """The plan as JSON data, made once for all its submissions."""
+        return plan_data(self.plan)
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -60,7 +64,7 @@ def prepare(plan: str | Path | Plan, settings: Settings) -> Prepared:
         lambda name: find_plan(name, settings.plan_paths),
         registry,
     )
-    prepared = Prepared(frozen, compiled, plan_data(frozen), registry.code_hashes(tasks_used(compiled)))
+    prepared = Prepared(frozen, compiled, registry.code_hashes(tasks_used(compiled)))
     _check_pools(prepared, settings)
     unknown = [queue for queue in prepared.queues if queue not in settings.queues]
     if unknown:

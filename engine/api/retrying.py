@@ -21,7 +21,7 @@ from engine.dag.compiled import CompiledPlan, OnFailure
 from engine.errors import Conflict, NotFound, UsageError
 from engine.plan.batch import ITEMS, batch_plan
 from engine.plan.files import check_inputs, stored_plan
-from engine.plan.model import Plan, plan_data
+from engine.plan.model import Plan
 from engine.plan.registry import load_task_modules
 from engine.store.approvals import decided
 from engine.store.views import RunView
@@ -102,7 +102,7 @@ def prepare_rerun(
     inputs = client.store.inputs(found.id)
     changed: frozenset[str] = frozenset()
     if plan is None:
-        prepared = Prepared(written, earlier, plan_data(written), registry.code_hashes(tasks_used(earlier)))
+        prepared = Prepared(written, earlier, registry.code_hashes(tasks_used(earlier)))
     elif _is_batch(inputs):
         prepared = _changed_batch(client, prepare(plan, client.settings), earlier, inputs)
     else:
