@@ -86,9 +86,7 @@ class Question:
     wider: Callable[[], Question | None] | None = None
 
 
-def ask(
-    context: TaskContext, question: Question, model: str | None, *, patient: bool = False
-) -> tuple[Answer, Called]:
+def ask(context: TaskContext, question: Question, model: str | None, *, patient: bool = False) -> tuple[Answer, Called]:
     """The answer to ``question`` by ``model``, else by the one that the step's clauses lead to, checked as they say.
 
     ``patient`` lets it wait in a provider's batch where money ran short: for a node's only question, whose text does

@@ -200,7 +200,6 @@ class Care:
             above=tuple((run_id, _maybe(Budget, clause)) for run_id, clause in data.get("above") or ()),
         )
 
-
     @property
     def may_wait(self) -> bool | None:
         """What the run's budget, else the nearest one above it that says so, has as ``off_peak``."""

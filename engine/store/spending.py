@@ -135,7 +135,7 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What was paid in brief: calls that went out, hits of caches, entries whose cost is estimated, off-peak batches."""
+    """What was paid in brief: calls that went out, hits of caches, entries that are estimates, off-peak batches."""
 
     cost_nusd: int
     saved_nusd: int
