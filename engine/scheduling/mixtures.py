@@ -16,7 +16,7 @@ from engine.scheduling.segments import follow
 from engine.scheduling.state import LiveRun
 from engine.scheduling.turn import Turn
 
-CHUNK_ALONE = 2.0
+CHUNK_ALONE = 3.0
 """How far a message may go past ``chunk_s`` while a run is alone: each costs its slot a millisecond or two, and a run
 that comes meanwhile waits for one of them, once."""
 
