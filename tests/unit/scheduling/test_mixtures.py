@@ -39,8 +39,8 @@ def test_a_run_that_is_alone_sends_more_in_a_message() -> None:
     alone, beside = (run_of(*(step(no) for no in range(40)), seconds=0.01) for _ in range(2))
     beside.core.runs["another"] = beside.core.runs["r"]
     one_slot = Room({"io": 1})
-    assert len(alone.send_chunks(one_slot)[0]) == 10, "a tenth of a second"
-    assert len(beside.send_chunks(one_slot)[0]) == 7, "half of it, and what is begun"
+    assert len(alone.send_chunks(one_slot)[0]) == 15, "three chunks' time"
+    assert len(beside.send_chunks(one_slot)[0]) == 7, "one chunk's, and what is begun"
 
 
 def test_steps_of_another_task_or_that_must_not_be_repeated_travel_apart() -> None:
