@@ -57,7 +57,7 @@ def test_revoked_nodes_of_a_chunk_never_begin(bench: Bench, tmp_path: Path) -> N
     delivery = bench.delivery("t.sleep", {"file": str(file), "sleep_s": 0.4}, nodes=3)
     bench.send(delivery)
     bench.report(ReportKind.BEGUN)
-    assert bench.hot.revoke_run("r_1")[0] < 5
+    assert bench.hot.revoke_run(0, "r_1")[0] < 5
     bench.run("t.echo", run_id="r_2")
     assert file.read_text() == "s[0]\n"
 
@@ -90,7 +90,7 @@ def test_a_granted_body_whose_permit_went_meanwhile_never_begins(bench: Bench, t
     delivery = bench.delivery("t.mark", {"file": str(tmp_path / "marks")}, effects="external")
     bench.send(delivery)
     bench.report(ReportKind.BEGIN)
-    bench.hot.revoke_run("r_1")
+    bench.hot.revoke_run(0, "r_1")
     bench.hot.grant(delivery.token, True)
     bench.run("t.echo", run_id="r_2")
     assert not (tmp_path / "marks").exists()

@@ -30,7 +30,7 @@ def _cancelled(bench: Bench, delivery: Delivery) -> NodeReport:
     begun = (ReportKind.BEGUN, delivery.token)
     bench.wait(lambda: begun in {(report.kind, report.token) for report in bench.read()})
     told = time.monotonic()
-    bench.hot.revoke_run(delivery.run_id)
+    bench.hot.revoke_run(delivery.shard, delivery.run_id)
     bench.hot.stop([delivery.token])
     [node] = bench.ended(delivery)
     took_s = time.monotonic() - told
